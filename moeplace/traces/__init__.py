@@ -1,0 +1,18 @@
+"""How experts are used: routing traces, workloads, importers, statistics, synthetic token sets."""
+
+from __future__ import annotations
+
+from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
+from moeplace.traces.token_sets import TokenSets
+from moeplace.traces.trace import PHASES, RoutingTrace
+from moeplace.traces.workload import Workload
+
+__all__ = [
+    "PHASES",
+    "RoutingTrace",
+    "TokenSets",
+    "Workload",
+    "default_trace",
+    "default_workloads",
+    "shipped_workloads",
+]
