@@ -9,6 +9,7 @@ expected touches of the sets.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,10 +60,11 @@ class CommPlan:
     @property
     def num_sets(self) -> int:
         """Destination sets J."""
-        return self.members.shape[0]
+        return int(self.members.shape[0])
 
+    @cached_property
     def uniform_use(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (links, sets) expected crossings per touch, dispatch and combine.
+        """(links, sets) expected crossings per touch, dispatch and combine.
 
         Sources are uniform over the ranks: a touch belongs to each source with chance 1/R.
         """
@@ -77,13 +79,15 @@ class CommPlan:
             both.append(use.reshape(self.topology.num_links, self.num_sets))
         return both[0], both[1]
 
+    @cached_property
     def uniform_messages(self) -> NDArray[np.float64]:
-        """Return (sets,) expected copies per touch with uniform sources."""
+        """(sets,) expected copies per touch with uniform sources."""
         count = np.bincount(self.set_index, minlength=self.num_sets)
         return count / self.topology.num_ranks
 
+    @cached_property
     def uniform_latency_s(self) -> NDArray[np.float64]:
-        """Return (sets,) latency of the longest route to each set over all sources."""
+        """(sets,) latency of the longest route to each set over all sources."""
         latency = np.zeros(self.num_sets)
         np.maximum.at(latency, self.set_index, self.latency_s)
         return latency
