@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from moeplace.hwmodels.catalog import list_systems, load_system, system_aliases
+from moeplace.hwmodels.catalog import list_aliases, list_systems, load_system
 from moeplace.hwmodels.communication import DEDUP_MODES, CommPlan, plan_communication
+from moeplace.hwmodels.describe import describe_system, draw_topology
 from moeplace.hwmodels.system import PHASES, System
 from moeplace.hwmodels.topology import Topology, cluster, mesh
 
@@ -14,9 +15,11 @@ __all__ = [
     "System",
     "Topology",
     "cluster",
+    "describe_system",
+    "draw_topology",
+    "list_aliases",
     "list_systems",
     "load_system",
     "mesh",
     "plan_communication",
-    "system_aliases",
 ]

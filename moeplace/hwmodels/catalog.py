@@ -53,15 +53,15 @@ def load_system(name_or_path: str | Path, ranks: int | None = None) -> System:
         return _sized_mesh(int(match[1]), int(match[2]), ranks)
     if name.startswith("mesh:"):
         raise InputError(f"system {text!r}: a mesh is written mesh:RxC, for example mesh:6x4")
-    canonical = _aliases().get(name)
+    canonical = _names().get(name)
     if canonical is None:
-        raise unknown_name("system", text, sorted(_aliases()), "moeplace hw list")
+        raise unknown_name("system", text, sorted(_names()), "moeplace hw list")
     return _build(_read_shipped(canonical), ranks)
 
 
-def system_aliases(name: str) -> tuple[str, ...]:
-    """Return the other names of a catalogue system, () for anything else."""
-    return tuple(_read_shipped(name).aliases) if name in _shipped() else ()
+def list_aliases() -> dict[str, str]:
+    """Return every other name that `load_system` takes, with the system it stands for."""
+    return {alias: name for alias, name in _names().items() if alias != name}
 
 
 def read_system_file(path: Path) -> SystemFile:
@@ -173,7 +173,7 @@ def _read_shipped(name: str) -> SystemFile:
 
 
 @cache
-def _aliases() -> dict[str, str]:
+def _names() -> dict[str, str]:
     """Return every name and alias in lower case with the name it stands for."""
     known = {name: name for name in _shipped()}
     for name in _shipped():

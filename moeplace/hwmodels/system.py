@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from moeplace.errors import InputError
 from moeplace.hwmodels.communication import plan_communication
 from moeplace.hwmodels.topology import cluster, mesh
+from moeplace.models import DTYPE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from moeplace.models import ModelSpec
 
 PHASES = ("prefill", "decode")
-DTYPE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "int4": 0.5}
+CHANGED = "changed by the caller"
+NOT_CONSTANTS = ("name", "kind", "summary", "sources")
 POSITIVE = (
     "link_GBps",
     "link_efficiency",
@@ -128,7 +130,7 @@ class System:
             )
 
     def replace(self, **changes: Any) -> System:
-        """Return a copy with some constants changed.
+        """Return a copy with some constants changed; their sources say so.
 
         Raises
         ------
@@ -138,7 +140,8 @@ class System:
         known = {f.name for f in fields(self)}
         if unknown := sorted(set(changes) - known):
             raise InputError(f"system {self.name}: no constant {unknown[0]!r} to replace")
-        return replace(self, **changes)
+        changed = {name: CHANGED for name in changes if name not in NOT_CONSTANTS}
+        return replace(self, **{"sources": {**self.sources, **changed}, **changes})
 
     @cached_property
     def topology(self) -> Topology:
