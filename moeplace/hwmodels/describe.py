@@ -168,9 +168,8 @@ def _draw_nodes(system: System) -> str:
         shown = _cut(size, min(16, (WIDTH - 20) // (digits + 1)))
         names = ["..".rjust(digits) if r < 0 else str(first + r).rjust(digits) for r in shown]
         lines.append(f"node {node:<4} [ {' '.join(names)} ]")
-    lines.append(
-        f"inside a node {_plain(system.link_GBps)} GB/s per rank each way, through a switch"
-    )
+    inside, between = _plain(system.link_GBps), _plain(system.nic_GBps)
+    lines.append(f"inside a node {inside} GB/s per rank each way, through a switch")
     if system.num_nodes > 1:
         lines.append(f"between nodes {between} GB/s per rank each way, one NIC each")
     return "\n".join(lines)
