@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
+from moeplace.traces.synthetic import Synthesis, synthesize, synthesize_token_sets
 from moeplace.traces.token_sets import TokenSets
 from moeplace.traces.trace import PHASES, RoutingTrace
 from moeplace.traces.workload import Workload
@@ -10,9 +11,12 @@ from moeplace.traces.workload import Workload
 __all__ = [
     "PHASES",
     "RoutingTrace",
+    "Synthesis",
     "TokenSets",
     "Workload",
     "default_trace",
     "default_workloads",
     "shipped_workloads",
+    "synthesize",
+    "synthesize_token_sets",
 ]

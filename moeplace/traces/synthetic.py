@@ -14,7 +14,8 @@ from moeplace.traces.token_sets import TokenSets, unique_token_sets
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-TOLERANCE = 1e-6  # largest relative error of a load that is accepted
+TOLERANCE = 1e-6  # largest relative error of a load that ends the search for sets
+EDGE_TOLERANCE = 1e-3  # ... that is accepted when the search ends without
 TARGET = 1e-8  # relative error at which raking stops
 SWEEPS = 2000
 BATCH = 512  # tokens routed between two corrections of the logits
@@ -22,6 +23,7 @@ WARM_UP = 4  # batches that only correct the logits
 PRIOR = 2.0  # tokens added to both sides of a ratio of counts, against noise
 LARGEST_LOGIT = 25.0
 SATURATION = 6.0  # logit above which the sigmoid is flat: the rest goes into the bonus
+FADED = (0.01, 0.03)  # sets that kept less than this part of their weight are dropped
 WORKERS = 2
 
 
@@ -81,7 +83,8 @@ def synthesize_token_sets(
     Returns
     -------
     tuple of TokenSets
-        One a layer; `TokenSets.load` reproduces the row to 1e-6.
+        One a layer; `TokenSets.load` reproduces the row to 1e-6, or to 1e-3 for loads at the very
+        edge of the possible.
     """
     return synthesize(
         load,
@@ -209,8 +212,6 @@ def _layer(
     rng: np.random.Generator,
 ) -> tuple[TokenSets, float, float, float]:
     """Return the sets of a layer, the load error, and the extremes of the raking ratios."""
-    from moeplace.traces.kernels import rake
-
     experts = loads.size
     share = np.minimum(loads * (router.top_k / loads.sum()), 1.0)
     logits = np.log(np.maximum(share, 1e-300)) - np.log(np.maximum(1.0 - share, 1e-6))
@@ -223,20 +224,46 @@ def _layer(
         drawn = _draw(drawn, wanted, logits, loads, share, router, rng)
         sets = unique_token_sets(drawn, -1, experts)
         target = loads * (sets.total_weight * router.top_k / loads.sum())
-        weight = sets.weight.copy()
-        error = float(rake(sets.ids, weight, target, TARGET, SWEEPS))
+        sets, weight, error = _rake(sets, target)
         if error <= TOLERANCE and weight.min() > 0:
             break
         if wanted >= most:
+            if error <= EDGE_TOLERANCE and weight.min() > 0:
+                break
             raise InputError(
-                f"layer row {row}: no mix of token sets with top_k {router.top_k} and "
-                f"{router.topk_group} of {router.n_group} groups has these loads (closest: "
-                f"{error:.1e} off); loads, top_k or groups are not those of one model"
+                f"layer row {row}: found no mix of token sets with top_k {router.top_k} and "
+                f"{router.topk_group} of {router.n_group} groups that has these loads (closest: "
+                f"{error:.1e} off); check that loads, top_k and groups are of the same model"
             )
         wanted = min(2 * wanted, most)
     ratio = weight / sets.weight
-    scale = float(loads.sum()) / (router.top_k * sets.total_weight)
+    scale = float(loads.sum()) / (router.top_k * float(weight.sum()))
     return TokenSets(sets.ids, weight * scale), error, float(ratio.min()), float(ratio.max())
+
+
+def _rake(
+    sets: TokenSets, target: NDArray[np.float64]
+) -> tuple[TokenSets, NDArray[np.float64], float]:
+    """Return the sets kept, their raked weights, and the load error.
+
+    Where loads lie on the edge of the possible (an expert in every token of its group, say), some
+    drawn sets must not weigh anything; they fade slowly, so the faded ones are dropped.
+    """
+    from moeplace.traces.kernels import rake
+
+    weight = sets.weight.copy()
+    error = float(rake(sets.ids, weight, target, TARGET, SWEEPS))
+    for faded in FADED:
+        if error <= TOLERANCE or not np.isfinite(error):
+            break
+        keep = weight > faded * sets.weight
+        used = np.bincount(sets.ids[keep].ravel(), minlength=target.size) > 0
+        if not used[target > 0].all():
+            break
+        sets = TokenSets(sets.ids[keep], sets.weight[keep])
+        weight = weight[keep].copy()
+        error = float(rake(sets.ids, weight, target, TARGET, SWEEPS))
+    return sets, weight, error
 
 
 def _draw(
