@@ -1,0 +1,85 @@
+"""Decide where the experts of a Mixture-of-Experts model live."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from moeplace.errors import (
+        BackendMissingError,
+        CheckFailedError,
+        InfeasibleError,
+        InputError,
+        LimitError,
+        MoeplaceError,
+        UsageError,
+    )
+    from moeplace.formulations.bounds import Bound, lower_bound
+    from moeplace.formulations.compare import Comparison, compare
+    from moeplace.formulations.rebalance import rebalance_experts
+    from moeplace.formulations.result import Incumbent, Result
+    from moeplace.formulations.solve import solve
+    from moeplace.hwmodels import System, load_system
+    from moeplace.models import ModelSpec, load_model
+    from moeplace.placement import Placement, Problem, Score, evaluate, make_problem, violations
+    from moeplace.placement.formats import export_placement, read_placement
+    from moeplace.traces import (
+        RoutingTrace,
+        Workload,
+        default_workloads,
+        load_trace,
+        load_workload,
+        save_trace,
+    )
+
+_HOME = {
+    "BackendMissingError": "moeplace.errors",
+    "Bound": "moeplace.formulations.bounds",
+    "CheckFailedError": "moeplace.errors",
+    "Comparison": "moeplace.formulations.compare",
+    "Incumbent": "moeplace.formulations.result",
+    "InfeasibleError": "moeplace.errors",
+    "InputError": "moeplace.errors",
+    "LimitError": "moeplace.errors",
+    "ModelSpec": "moeplace.models",
+    "MoeplaceError": "moeplace.errors",
+    "Placement": "moeplace.placement",
+    "Problem": "moeplace.placement",
+    "Result": "moeplace.formulations.result",
+    "RoutingTrace": "moeplace.traces",
+    "Score": "moeplace.placement",
+    "System": "moeplace.hwmodels",
+    "UsageError": "moeplace.errors",
+    "Workload": "moeplace.traces",
+    "compare": "moeplace.formulations.compare",
+    "default_workloads": "moeplace.traces",
+    "evaluate": "moeplace.placement",
+    "export_placement": "moeplace.placement.formats",
+    "load_model": "moeplace.models",
+    "load_system": "moeplace.hwmodels",
+    "load_trace": "moeplace.traces",
+    "load_workload": "moeplace.traces",
+    "lower_bound": "moeplace.formulations.bounds",
+    "make_problem": "moeplace.placement",
+    "read_placement": "moeplace.placement.formats",
+    "rebalance_experts": "moeplace.formulations.rebalance",
+    "save_trace": "moeplace.traces",
+    "solve": "moeplace.formulations.solve",
+    "violations": "moeplace.placement",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``import moeplace`` loads nothing heavy."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'moeplace' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

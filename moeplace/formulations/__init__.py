@@ -1,0 +1,1 @@
+"""How a placement is found: solvers by name, exact formulations, proven bounds."""

@@ -1,0 +1,8 @@
+"""Proven lower bounds: each a theorem, tested against enumeration."""
+
+from __future__ import annotations
+
+from moeplace.formulations.bounds.bound import Bound
+from moeplace.formulations.bounds.lower_bound import lower_bound
+
+__all__ = ["Bound", "lower_bound"]

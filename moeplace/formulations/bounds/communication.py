@@ -1,0 +1,197 @@
+"""Lower bounds on what must cross the fabric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeplace.placement import Problem
+
+MARGIN = 1e-6  # LP duals are exact to about 1e-7; a bound gives this share away
+
+
+@dataclass(frozen=True, eq=False)
+class TouchBounds:
+    """What every placement must touch, per token.
+
+    Attributes
+    ----------
+    ranks, nodes
+        (layers,) least expected distinct ranks and nodes (pairs for dedup ``none``).
+    most_per_rank
+        (layers,) most expected copies to a single rank.
+    """
+
+    ranks: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    most_per_rank: NDArray[np.float64]
+
+
+def distinct_bound(problem: Problem, part_capacity: int) -> NDArray[np.float64]:
+    """Return (layers,) a bound on the expected distinct parts a token touches.
+
+    Parts (ranks or nodes) hold at most `part_capacity` experts each.
+
+    Theorem. Let k_t be the experts of a token that have one replica only and P the expected
+    pairs of them that share a part. For every integer m ≥ 1, with c experts of the token in a
+    part, 1 ≥ c (2m + 1 − c) / (m (m + 1)) (a chord of c ↦ 1/c below the integers), so summing
+    over the touched parts, distinct ≥ 2 (m k_t − pairs_t) / (m (m + 1)). At most N experts have
+    further replicas, which takes at most the N largest activation chances off E[k_t]; touches
+    of replicated experts only add. P ≤ half the sum over experts of their part_capacity − 1
+    strongest partners, and P ≤ half of Σ capacity · eigenvalue over the largest eigenvalues of
+    the co-activation matrix (Donath & Hoffman 1973). Also distinct ≥ ⌈k / part_capacity⌉.
+
+    Valid for every dispatch policy.
+    """
+    experts, k = problem.num_experts, problem.top_k
+    least = np.full(problem.num_layers, float(-(-k // part_capacity)))
+    if problem.workload.token_sets is None or part_capacity >= experts:
+        return least
+    chance = np.sort(k * problem.load_share, axis=1)
+    single = chance[:, : experts - problem.redundant].sum(axis=1)
+    for layer, sets in enumerate(problem.workload.token_sets):
+        together = _coactivation(sets.ids, sets.weight, experts)
+        partners = -np.sort(-together, axis=1)[:, : part_capacity - 1]
+        eigen = np.maximum(np.linalg.eigvalsh(together)[::-1], 0.0)
+        full = experts // part_capacity
+        amounts = np.zeros(experts)
+        amounts[:full] = part_capacity
+        if full < experts:
+            amounts[full] = experts - full * part_capacity
+        pairs = 0.5 * min(float(partners.sum()), float((amounts * eigen).sum()))
+        size = float(sets.weight @ (sets.ids >= 0).sum(axis=1)) / float(sets.weight.sum())
+        count = size - (k - single[layer]) if problem.redundant else size
+        m = np.arange(1, k + 1)
+        chords = 2 * (m * count - pairs) / (m * (m + 1))
+        least[layer] = max(least[layer], float(chords.max()))
+    return least
+
+
+def _coactivation(
+    ids: NDArray[np.int32], weight: NDArray[np.float64], experts: int
+) -> NDArray[np.float64]:
+    """Return (experts, experts) chance that a token uses both, zero diagonal."""
+    from scipy.sparse import csr_array
+
+    rows, k = np.nonzero(ids >= 0)
+    uses = csr_array((np.ones(rows.size), (rows, ids[rows, k])), shape=(ids.shape[0], experts))
+    scaled = csr_array((weight[rows], (rows, ids[rows, k])), shape=(ids.shape[0], experts))
+    together: NDArray[np.float64] = (uses.T @ scaled).toarray() / weight.sum()
+    np.fill_diagonal(together, 0.0)
+    return (together + together.T) / 2
+
+
+def touch_bounds(problem: Problem) -> TouchBounds:
+    """Return the least touches of ranks and nodes, and the most of one rank."""
+    chance = np.sort(problem.top_k * problem.load_share, axis=1)[:, ::-1]
+    most = chance[:, : problem.slots_per_rank].sum(axis=1)
+    if problem.dedup == "none":
+        total = np.where(problem.load_share.any(axis=1), float(problem.top_k), 0.0)
+        return TouchBounds(total, np.zeros_like(total), most)
+    ranks = distinct_bound(problem, problem.slots_per_rank)
+    nodes = np.zeros_like(ranks)
+    if problem.dedup == "node":
+        fullest = int(np.bincount(problem.plan.topology.node_of_rank).max())
+        nodes = distinct_bound(problem, problem.slots_per_rank * fullest)
+    return TouchBounds(ranks, nodes, np.minimum(most, 1.0))
+
+
+def remote_bound(problem: Problem) -> NDArray[np.float64]:
+    """Return (layers,) least copies per token that must leave their rank, for any policy.
+
+    A token starts on rank s with chance 1/R, and only experts with a replica on s can be served
+    there. Over all ranks the replicas' activation chances add up to at most Σ_e p_e plus the N
+    largest that R − 1 further replicas each can give, so at least k minus that over R experts
+    are remote, at most min(top_k, slots) of them on one rank.
+    """
+    chance = problem.top_k * problem.load_share
+    if problem.redundant:
+        further = np.repeat(np.sort(chance, axis=1)[:, ::-1], problem.num_ranks - 1, axis=1)
+        extra = further[:, : problem.redundant].sum(axis=1)
+    else:
+        extra = np.zeros(problem.num_layers)
+    total = chance.sum(axis=1)
+    remote = np.maximum(total - (total + extra) / problem.num_ranks, 0.0)
+    together = 1 if problem.dedup == "none" else min(problem.top_k, problem.slots_per_rank)
+    return remote / together
+
+
+def spread_bound(
+    problem: Problem,
+    touches: TouchBounds,
+    per_link: NDArray[np.float64] | None,
+    linear: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return (layers,) the least of max over links (per_link · touches) + linear · touches.
+
+    A linear relaxation over the expected touches c of ranks and sets: Σ_r c_r at least the
+    distinct-ranks bound, c_r at most what a rank's slots can draw, a set's touches at least each
+    member's and at least the sum of its members' over min(size, top_k). The constraints do not
+    depend on the layer, only their right sides do: one dual solution bounds every layer by weak
+    duality. Valid where sources do not matter (dispatch ``even``, or no replicas).
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_array, vstack
+
+    plan = problem.plan
+    sets, ranks = plan.members.shape
+    # variables: touches of sets (J), touches of ranks (R), peak of the links (1)
+    width = sets + ranks + 1
+    rows: list[csr_array] = []
+    if per_link is not None and per_link.size:
+        peak = np.zeros((per_link.shape[0], width))
+        peak[:, :sets] = per_link
+        peak[:, -1] = -1.0
+        rows.append(csr_array(peak))
+    inside = plan.members.astype(float)
+    size = plan.members.sum(axis=1)
+    member_set, member = np.nonzero(plan.members)
+    each = np.zeros((member.size, width))
+    each[np.arange(member.size), sets + member] = 1.0
+    each[np.arange(member.size), member_set] = -1.0
+    rows.append(csr_array(each))
+    share = np.zeros((sets, width))
+    together = np.ones(sets) if problem.dedup == "none" else np.minimum(size, problem.top_k)
+    share[:, sets : sets + ranks] = inside / together[:, None]
+    share[np.arange(sets), np.arange(sets)] = -1.0
+    rows.append(csr_array(share))
+    fixed = sum(block.shape[0] for block in rows)
+    demand = np.zeros((2 + ranks, width))
+    demand[0, sets : sets + ranks] = -1.0  # Σ touches of ranks ≥ least
+    if problem.dedup == "node":
+        demand[1, ranks:sets] = -1.0  # Σ touches of nodes ≥ least
+    demand[2:, sets : sets + ranks] = np.eye(ranks)  # touches of a rank ≤ most
+    rows.append(csr_array(demand))
+    matrix = vstack(rows, format="csr")
+
+    def right(layer_ranks: float, layer_nodes: float, most: float) -> NDArray[np.float64]:
+        tail = np.concatenate([[-layer_ranks, -layer_nodes], np.full(ranks, most)])
+        return np.concatenate([np.zeros(fixed), tail])
+
+    cost = np.concatenate([linear, np.zeros(ranks), [1.0 if rows[0].shape[0] else 0.0]])
+    if per_link is None or not per_link.size:
+        cost[-1] = 0.0
+    scale = float(np.abs(cost[:-1]).max(initial=0.0)) or 1.0
+    if per_link is not None and per_link.size:
+        scale = float(per_link.max()) or 1.0
+        matrix = matrix.copy()
+        matrix[: per_link.shape[0], :sets] /= scale
+    else:
+        cost = cost / scale
+    mean = right(
+        float(touches.ranks.mean()), float(touches.nodes.mean()), float(touches.most_per_rank.mean())
+    )
+    solved = linprog(cost, A_ub=matrix, b_ub=mean, bounds=(0, None), method="highs")
+    if solved.status != 0:
+        return np.zeros(problem.num_layers)
+    dual = np.minimum(solved.ineqlin.marginals, 0.0)
+    values = [
+        dual @ right(*layer)
+        for layer in zip(touches.ranks, touches.nodes, touches.most_per_rank, strict=True)
+    ]
+    return np.maximum(np.array(values) * scale * (1 - MARGIN), 0.0)

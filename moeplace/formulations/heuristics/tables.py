@@ -1,0 +1,54 @@
+"""Slot tables: from experts in slot order to the placement of a problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moeplace.placement import Placement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeplace.placement import Problem
+
+
+def usable_replicas(problem: Problem) -> int:
+    """Return the most replicas a layer can hold: limit, slots, and one per expert and rank."""
+    return min(
+        problem.max_replicas, problem.num_slots, problem.num_experts * problem.num_ranks
+    )
+
+
+def cut_into_ranks(
+    order: NDArray[np.int32], num_ranks: int, slots_per_rank: int
+) -> NDArray[np.int32]:
+    """Return (layers, ranks · slots_per_rank): replicas in order, cut into ranks of equal size.
+
+    The first n mod R ranks hold one more (DESIGN §5, capacity); slots left over are −1.
+
+    Parameters
+    ----------
+    order
+        (layers, n) the expert of each replica, n ≤ ranks · slots_per_rank.
+    num_ranks, slots_per_rank
+        R, and the slots of each.
+    """
+    layers, total = order.shape
+    sizes = total // num_ranks + (np.arange(num_ranks) < total % num_ranks)
+    slot = np.flatnonzero(np.arange(slots_per_rank)[None, :] < sizes[:, None])
+    table = np.full((layers, num_ranks * slots_per_rank), -1, np.int32)
+    table[:, slot] = order
+    return table
+
+
+def to_placement(problem: Problem, table: NDArray[np.int32]) -> Placement:
+    """Return the problem's placement with (layers, slots) experts, −1 for empty slots."""
+    return Placement(
+        table,
+        problem.rank_of_slot,
+        problem.num_experts,
+        problem.num_ranks,
+        problem.workload.layer_ids,
+    )

@@ -1,0 +1,103 @@
+"""What a solver is: a function from a problem to a placement, described without importing it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moeplace.placement import Placement, Problem
+
+ALL_OBJECTIVES = ("time", "balance", "copies", "hops")
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """Static facts about a solver.
+
+    Attributes
+    ----------
+    kind
+        ``baseline`` (what engines do today), ``heuristic`` or ``exact``.
+    target
+        ``"module:function"``, loaded on first use.
+    objectives
+        Objectives the solver takes; a baseline takes all and optimizes its own proxy.
+    feasible
+        False if the placement may hold an expert twice on a rank.
+    reference
+        Paper or project that describes the method.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    target: str
+    objectives: tuple[str, ...] = ALL_OBJECTIVES
+    feasible: bool = True
+    backend: str = ""
+    reference: str = ""
+
+
+@dataclass
+class Run:
+    """One solver run: its random numbers, its clock and whom to tell about incumbents.
+
+    Attributes
+    ----------
+    seed
+        Seed of every random choice.
+    time_limit_s
+        Seconds the solver may use, None for no limit.
+    report
+        Called with each better feasible placement.
+    """
+
+    seed: int = 0
+    time_limit_s: float | None = None
+    report: Callable[[Placement], None] = field(default=lambda placement: None)
+    started: float = field(default_factory=time.monotonic)
+
+    def remaining_s(self) -> float | None:
+        """Return the seconds left, at least 0, or None without a limit."""
+        if self.time_limit_s is None:
+            return None
+        return max(0.0, self.time_limit_s - (time.monotonic() - self.started))
+
+    def out_of_time(self) -> bool:
+        """Return whether the limit has passed."""
+        left = self.remaining_s()
+        return left is not None and left <= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What a solver returns; :func:`moeplace.solve` scores it again with ``evaluate``.
+
+    Attributes
+    ----------
+    placement
+        The best placement found, None if there is none.
+    optimal
+        Whether the solver claims to have proven optimality.
+    lower_bound
+        The solver's proven bound on the objective, None if it has none.
+    limit
+        Which limit stopped it: ``""``, ``time``, ``iterations``, ``interrupted``.
+    """
+
+    placement: Placement | None
+    optimal: bool = False
+    lower_bound: float | None = None
+    limit: str = ""
+
+
+class Solver(Protocol):
+    """The seam: everything the registry points at has this signature."""
+
+    def __call__(self, problem: Problem, run: Run, initial: Placement | None) -> Solved:
+        """Return the best placement found for `problem`, starting from `initial` if given."""
+        ...

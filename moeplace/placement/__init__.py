@@ -1,0 +1,23 @@
+"""The decision: problem, placement, and the one definition of what a placement costs."""
+
+from __future__ import annotations
+
+from moeplace.placement.dispatch import DISPATCH_POLICIES
+from moeplace.placement.evaluate import evaluate
+from moeplace.placement.placement import Placement
+from moeplace.placement.problem import DEFAULT_TOKENS_PER_RANK, OBJECTIVES, Problem, make_problem
+from moeplace.placement.score import SCALARS, Score
+from moeplace.placement.violations import violations
+
+__all__ = [
+    "DEFAULT_TOKENS_PER_RANK",
+    "DISPATCH_POLICIES",
+    "OBJECTIVES",
+    "SCALARS",
+    "Placement",
+    "Problem",
+    "Score",
+    "evaluate",
+    "make_problem",
+    "violations",
+]

@@ -1,0 +1,312 @@
+"""The one definition of what a placement costs (DESIGN §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moeplace.errors import InfeasibleError, InputError
+from moeplace.placement.dispatch import choices_per_rank, replica_choice
+from moeplace.placement.score import Score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeplace.hwmodels import CommPlan
+    from moeplace.placement.placement import Placement
+    from moeplace.placement.problem import Problem
+
+TILE_SLACK = 1e-9  # a slot with n tokens up to rounding error above a full tile needs no other
+
+
+@dataclass(frozen=True, eq=False)
+class LayerUse:
+    """How one layer is used: who computes what, which sets are touched.
+
+    Attributes
+    ----------
+    slot_share
+        (slots,) q_s, share of all (token, expert) pairs a slot serves.
+    touches
+        (sources, sets) expected copies per token to each destination set of the plan; one row
+        if sources do not matter.
+    ranks_per_token
+        λ, NaN if token sets are not known.
+    """
+
+    slot_share: NDArray[np.float64]
+    touches: NDArray[np.float64]
+    ranks_per_token: float
+
+
+def evaluate(problem: Problem, placement: Placement) -> Score:
+    """Score a placement: seconds, balance, copies and hops of one step.
+
+    Complexity: O(layers · token sets · top_k · sets per expert), times the ranks where the
+    dispatch policy depends on the token's own rank.
+
+    Parameters
+    ----------
+    problem
+        What is placed, where, and how it is used.
+    placement
+        Any placement of the problem's layers in which every loaded expert has a replica;
+        duplicates of an expert on a rank are scored as they are.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit the problem.
+    InfeasibleError
+        If an expert of a layer has no replica.
+    """
+    check_scorable(problem, placement)
+    plan = problem.plan
+    pairs = float(problem.tokens * problem.top_k)
+    layers, ranks = problem.num_layers, problem.num_ranks
+    rank_load = np.zeros((layers, ranks))
+    rank_compute = np.zeros((layers, ranks))
+    ranks_per_token = np.zeros(layers)
+    dispatch_crossings = np.zeros((layers, plan.topology.num_links))
+    combine_crossings = np.zeros_like(dispatch_crossings)
+    latency = np.zeros(layers)
+    copies = np.zeros(layers)
+    for layer in range(layers):
+        use = layer_use(problem, placement, layer)
+        rank_load[layer] = pairs * np.bincount(
+            placement.rank_of_slot, weights=use.slot_share, minlength=ranks
+        )
+        rank_compute[layer] = problem.compute_constants[0] + np.bincount(
+            placement.rank_of_slot,
+            weights=slot_compute_s(problem, use.slot_share),
+            minlength=ranks,
+        )
+        ranks_per_token[layer] = use.ranks_per_token
+        per_layer = _crossings(plan, use.touches)
+        dispatch_crossings[layer], combine_crossings[layer], copies[layer], latency[layer] = (
+            per_layer
+        )
+    return _score(
+        problem,
+        placement,
+        rank_load=rank_load,
+        rank_compute=rank_compute,
+        ranks_per_token=ranks_per_token,
+        crossings=(dispatch_crossings * problem.tokens, combine_crossings * problem.tokens),
+        copies=copies * problem.tokens,
+        latency=latency,
+    )
+
+
+def check_scorable(problem: Problem, placement: Placement) -> None:
+    """Raise unless the placement has the problem's shape and covers every expert."""
+    expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
+    found = (placement.num_layers, placement.num_experts, placement.num_ranks)
+    if expected != found:
+        raise InputError(
+            f"placement has (layers, experts, ranks) = {found}, the problem {expected}; "
+            "use the placement of the same model, layers and system"
+        )
+    wanted = problem.workload.layer_ids
+    if placement.layer_ids is not None and wanted is not None and placement.layer_ids != wanted:
+        row = next(i for i, pair in enumerate(zip(placement.layer_ids, wanted, strict=True))
+                   if pair[0] != pair[1])  # fmt: skip
+        raise InputError(
+            f"placement row {row} is layer {placement.layer_ids[row]}, the problem's is layer "
+            f"{wanted[row]}; use the placement of the same layers"
+        )
+    missing = placement.replica_count == 0
+    if missing.any():
+        layer, expert = np.argwhere(missing)[0]
+        raise InfeasibleError(
+            f"placement: expert {expert} has no replica in row {layer} "
+            f"({int(missing.sum())} missing in all); every expert needs a slot"
+        )
+
+
+def layer_use(problem: Problem, placement: Placement, layer: int) -> LayerUse:
+    """Work out slot shares and touched sets of one layer under the dispatch policy."""
+    expert_of_slot = placement.expert_of_slot[layer]
+    plan = problem.plan
+    choice = replica_choice(
+        expert_of_slot,
+        placement.rank_of_slot,
+        plan.topology.node_of_rank,
+        problem.num_experts,
+        problem.dispatch,
+    )
+    per_rank = choices_per_rank(
+        choice, expert_of_slot, placement.rank_of_slot, problem.num_experts, problem.num_ranks
+    )
+    total = per_rank.sum(axis=2)  # (sources, experts) replicas eligible for each source
+    expert = np.where(expert_of_slot >= 0, expert_of_slot, 0)
+    split = (choice / total[:, expert]).mean(axis=0)  # sources are uniform over the ranks
+    share = problem.load_share[layer]
+    if plan.dedup == "none":
+        served = share[None, :, None] * per_rank / total[:, :, None]
+        touches = problem.top_k * served.sum(axis=1)
+    else:
+        touches = _set_touches(problem, layer, per_rank, total, plan.members)
+    return LayerUse(share[expert] * split, touches, _lambda(problem, layer, per_rank, total, touches))
+
+
+def _set_touches(
+    problem: Problem,
+    layer: int,
+    per_rank: NDArray[np.int64],
+    total: NDArray[np.int64],
+    members: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return (sources, sets) chance that a token touches each set of ranks."""
+    from moeplace.placement.kernels import touch_probability
+
+    if problem.workload.token_sets is None:
+        raise InputError(
+            f"dedup {problem.dedup!r} needs token sets and workload {problem.workload.name!r} has "
+            "loads only; make the problem with make_problem, which generates them"
+        )
+    sets = problem.workload.token_sets[layer]
+    touches = np.empty((per_rank.shape[0], members.shape[0]))
+    for source in range(per_rank.shape[0]):
+        inside = per_rank[source] @ members.T.astype(np.int64)  # (experts, sets)
+        expert, set_index = np.nonzero(inside)
+        start = np.zeros(problem.num_experts + 1, np.int64)
+        np.cumsum(np.bincount(expert, minlength=problem.num_experts), out=start[1:])
+        touches[source] = touch_probability(
+            sets.ids,
+            sets.weight,
+            start,
+            set_index.astype(np.int64),
+            inside[expert, set_index] / total[source, expert],
+            members.shape[0],
+        )
+    return touches
+
+
+def _lambda(
+    problem: Problem,
+    layer: int,
+    per_rank: NDArray[np.int64],
+    total: NDArray[np.int64],
+    touches: NDArray[np.float64],
+) -> float:
+    """Return the mean number of distinct ranks that serve a token."""
+    if problem.workload.token_sets is None:
+        return float("nan")
+    if problem.dedup not in ("rank", "node"):
+        ranks = np.eye(problem.num_ranks, dtype=bool)
+        touches = _set_touches(problem, layer, per_rank, total, ranks)
+    return float(touches[:, : problem.num_ranks].sum(axis=1).mean())
+
+
+def slot_compute_s(problem: Problem, slot_share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (...,) seconds each slot adds to its rank: max(b · P[activated], β · tile · ⌈n/tile⌉).
+
+    Parameters
+    ----------
+    problem
+        Gives the constants b and β, the tile, and the number of pairs of a step.
+    slot_share
+        q_s of DESIGN §5, any shape; 0 costs nothing.
+    """
+    _, b, beta = problem.compute_constants
+    tile = problem.system.tile_tokens
+    pairs = slot_share * float(problem.tokens * problem.top_k)
+    per_token = np.minimum(problem.top_k * slot_share, 1.0)
+    with np.errstate(divide="ignore"):
+        activated = -np.expm1(problem.tokens * np.log1p(-per_token))
+    tiles = np.ceil(pairs / tile * (1 - TILE_SLACK))
+    seconds: NDArray[np.float64] = np.maximum(b * activated, beta * tile * tiles)
+    return seconds
+
+
+def _crossings(
+    plan: CommPlan, touches: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
+    """Return per token: crossings of each link out and back, copies, longest latency used."""
+    if touches.shape[0] == 1:
+        dispatch, combine = plan.uniform_use
+        used = touches[0] > 0
+        latency = float(plan.uniform_latency_s[used].max(initial=0.0))
+        return (
+            dispatch @ touches[0],
+            combine @ touches[0],
+            float(plan.uniform_messages @ touches[0]),
+            latency,
+        )
+    sent = touches[plan.source, plan.set_index] / plan.topology.num_ranks  # (messages,)
+    links = plan.topology.num_links
+    out = np.bincount(plan.dispatch_link, weights=sent[plan.message], minlength=links)
+    back = np.bincount(plan.combine_link, weights=sent[plan.combine_message], minlength=links)
+    latency = float(plan.latency_s[sent > 0].max(initial=0.0))
+    return out, back, float(sent.sum()), latency
+
+
+def _score(
+    problem: Problem,
+    placement: Placement,
+    *,
+    rank_load: NDArray[np.float64],
+    rank_compute: NDArray[np.float64],
+    ranks_per_token: NDArray[np.float64],
+    crossings: tuple[NDArray[np.float64], NDArray[np.float64]],
+    copies: NDArray[np.float64],
+    latency: NDArray[np.float64],
+) -> Score:
+    system, bandwidth = problem.system, problem.plan.topology.bandwidth_Bps
+    alpha = system.alpha_us[problem.phase]
+    sizes = system.copy_bytes(problem.model.payload_size)
+    dispatch, combine = (
+        system.in_situ_factor
+        * (alpha[name] * 1e-6 + latency + (count * size / bandwidth).max(axis=1, initial=0.0))
+        for name, count, size in zip(("dispatch", "combine"), crossings, sizes, strict=True)
+    )
+    compute = rank_compute.max(axis=1)
+    busiest = rank_load.max(axis=1)
+    balancedness = np.divide(
+        rank_load.mean(axis=1), busiest, out=np.ones_like(busiest), where=busiest > 0
+    )
+    hops = crossings[0].sum(axis=1)
+    time = dispatch + compute + combine
+    by_objective = {"time": time, "balance": busiest, "copies": copies, "hops": hops}
+    layer_objective = by_objective[problem.objective]
+    per_layer = problem.tokens * problem.num_layers
+    known = not np.isnan(ranks_per_token).any()
+    return Score(
+        objective_name=problem.objective,
+        objective=float(layer_objective.sum()),
+        step_time_s=float(time.sum()),
+        dispatch_s=float(dispatch.sum()),
+        compute_s=float(compute.sum()),
+        combine_s=float(combine.sum()),
+        balancedness=float(balancedness.mean()),
+        copies_per_token=float(copies.sum() / per_layer),
+        hops_per_token=float(hops.sum() / per_layer),
+        ranks_per_token=float(ranks_per_token.mean()) if known else None,
+        max_link_bytes=float(crossings[0].max(initial=0.0) * sizes[0]),
+        memory_GiB_per_rank=memory_bytes(problem, placement) / 2**30,
+        layer_objective=layer_objective,
+        layer_time_s=time,
+        layer_dispatch_s=dispatch,
+        layer_compute_s=compute,
+        layer_combine_s=combine,
+        layer_balancedness=balancedness,
+        layer_copies=copies,
+        layer_hops=hops,
+        rank_load=rank_load,
+        rank_compute_s=rank_compute,
+        link_bytes=crossings[0] * sizes[0],
+    )
+
+
+def memory_bytes(problem: Problem, placement: Placement) -> float:
+    """Return bytes of weights on the fullest rank, expert and non-expert.
+
+    Layers of the model that the workload does not have are taken to be filled alike.
+    """
+    per_rank = placement.replicas_on_rank.sum(axis=(0, 1))
+    alike = problem.model.num_moe_layers / problem.num_layers
+    experts = float(per_rank.max()) * alike * problem.expert_bytes
+    return experts + problem.system.non_expert_bytes(problem.model, problem.weight_dtype)

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeplace.errors import InfeasibleError, InputError
+from moeplace.hwmodels.communication import DEDUP_MODES
+from moeplace.models import DTYPE_BYTES
+from moeplace.placement.dispatch import DISPATCH_POLICIES
+from moeplace.traces import Workload, synthesize_token_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from moeplace.hwmodels import CommPlan, System
+    from moeplace.models import ModelSpec
+
+OBJECTIVES = ("time", "balance", "copies", "hops")
+PHASES = ("prefill", "decode")
+DEFAULT_TOKENS_PER_RANK = {"prefill": 4096, "decode": 128}
+SYNTHETIC_SETS_PER_LAYER = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One instance: what is placed, where it can go, how it is used, what counts.
+
+    Made by :func:`make_problem`, which checks that the parts fit together.
+
+    Attributes
+    ----------
+    workload
+        Loads of the problem's phase, bound to the model, with token sets where the kernel
+        de-duplicates.
+    redundant
+        At most ``num_experts + redundant`` replicas in a layer.
+    slots_per_rank
+        Slots on every rank; some may stay empty.
+    dedup_choice
+        The dedup mode asked for, None for the system's default of the phase.
+    phase_workloads
+        Workloads of other phases, used by :meth:`at_phase`.
+    holdout
+        Workload that is reported on and never optimized on.
+    """
+
+    model: ModelSpec
+    system: System
+    workload: Workload
+    redundant: int
+    slots_per_rank: int
+    objective: str
+    dispatch: str
+    phase: str
+    tokens_per_rank: int
+    dedup_choice: str | None = None
+    weight_dtype: str = "bf16"
+    phase_workloads: Mapping[str, Workload] = field(default_factory=dict)
+    holdout: Workload | None = None
+    holdout_by: str = ""
+    holdout_fraction: float = 0.0
+
+    @property
+    def num_layers(self) -> int:
+        """MoE layers of the workload."""
+        return self.workload.num_layers
+
+    @property
+    def num_experts(self) -> int:
+        """Routed experts E of a layer."""
+        return self.model.num_experts
+
+    @property
+    def num_ranks(self) -> int:
+        """Devices R."""
+        return self.system.ranks
+
+    @property
+    def top_k(self) -> int:
+        """Experts per token."""
+        return self.model.top_k
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of a layer, over all ranks."""
+        return self.slots_per_rank * self.num_ranks
+
+    @property
+    def max_replicas(self) -> int:
+        """Most replicas of a layer: experts + redundant."""
+        return self.num_experts + self.redundant
+
+    @property
+    def tokens(self) -> int:
+        """Tokens T of a step over all ranks."""
+        return self.tokens_per_rank * self.num_ranks
+
+    @property
+    def dedup(self) -> str:
+        """Copies the kernel makes in this phase."""
+        return self.dedup_choice or self.system.default_dedup(self.phase)
+
+    @property
+    def plan(self) -> CommPlan:
+        """Messages of a step on this system."""
+        return self.system.plan(self.dedup)
+
+    @property
+    def compute_constants(self) -> tuple[float, float, float]:
+        """a, b, β of the expert kernel in seconds (DESIGN §5)."""
+        return self.system.compute_constants(self.model, self.phase, self.weight_dtype)
+
+    @property
+    def expert_bytes(self) -> float:
+        """Bytes of one expert of one layer."""
+        return self.model.expert_params * DTYPE_BYTES[self.weight_dtype]
+
+    @cached_property
+    def load_share(self) -> NDArray[np.float64]:
+        """(layers, experts) q_e: the expert's share of all (token, expert) pairs."""
+        total = self.workload.load.sum(axis=1, keepdims=True)
+        return np.divide(
+            self.workload.load, total, out=np.zeros_like(self.workload.load), where=total > 0
+        )
+
+    @property
+    def rank_of_slot(self) -> NDArray[np.int32]:
+        """(slots,) rank of each slot."""
+        return np.repeat(np.arange(self.num_ranks, dtype=np.int32), self.slots_per_rank)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether anything the score depends on was generated rather than measured."""
+        sets = self.dedup != "none" and self.workload.token_sets_kind == "synthetic"
+        return sets or self.workload.kind == "synthetic"
+
+    def replace(self, **changes: Any) -> Problem:
+        """Return a copy with some attributes changed, parts already checked."""
+        return replace(self, **changes)
+
+    def with_workload(self, workload: Workload) -> Problem:
+        """Return the same problem under another workload of the same model and layers."""
+        bound = _ready(workload.bind(self.model), self.model, self.dedup)
+        if bound.layer_ids != self.workload.layer_ids:
+            raise InputError(
+                f"workload {bound.name!r} has layers {_span(bound.layer_ids)}, "
+                f"{self.workload.name!r} has {_span(self.workload.layer_ids)}; use the same layers"
+            )
+        return self.replace(workload=bound, holdout=None)
+
+    def at_phase(self, phase: str) -> Problem:
+        """Return the same problem in a phase with its default batch and its workload, if known."""
+        if phase == self.phase:
+            return self
+        other = self.replace(
+            phase=phase, tokens_per_rank=DEFAULT_TOKENS_PER_RANK[phase], holdout=None
+        )
+        workload = self.phase_workloads.get(phase, self.workload)
+        return other.with_workload(workload)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the sha256 of everything the score depends on."""
+        parts = {
+            "model": asdict(self.model),
+            "system": asdict(self.system.replace(sources={})),
+            "workload": self.workload.fingerprint(),
+            "scalars": [
+                self.redundant,
+                self.slots_per_rank,
+                self.objective,
+                self.dispatch,
+                self.phase,
+                self.tokens_per_rank,
+                self.dedup,
+                self.weight_dtype,
+            ],
+        }
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_problem(
+    model: ModelSpec,
+    system: System,
+    workload: Workload | Mapping[str, Workload],
+    redundant: int = 0,
+    objective: str = "time",
+    dedup: str | None = None,
+    dispatch: str = "even",
+    phase: str | None = None,
+    tokens_per_rank: int | None = None,
+    slots_per_rank: int | None = None,
+    *,
+    holdout: Workload | None = None,
+    holdout_by: str = "",
+    holdout_fraction: float = 0.0,
+    weight_dtype: str | None = None,
+) -> Problem:
+    """Put model, system and workload together and check that a placement can exist.
+
+    Parameters
+    ----------
+    model, system
+        From :func:`moeplace.load_model` and :func:`moeplace.load_system`.
+    workload
+        One workload, or one by phase.
+    redundant
+        Upper limit N on replicas beyond the first, per layer.
+    objective
+        ``time`` (seconds), ``balance`` (pairs on the fullest rank), ``copies``, ``hops``; each
+        summed over layers, lower is better.
+    dedup
+        ``none``, ``rank``, ``node``, ``multicast``; default: the system's for the phase.
+    dispatch
+        Which replica serves a token: ``even``, ``nearest``, ``rank_modulo``.
+    phase
+        ``prefill`` or ``decode``; default: the workload's own, else prefill.
+    tokens_per_rank
+        Tokens per rank and step; default 4,096 in prefill, 128 in decode.
+    slots_per_rank
+        Slots on each rank; default ``ceil((experts + redundant) / ranks)``.
+    holdout
+        Workload to report on; `holdout_by` and `holdout_fraction` say how it was split off.
+    weight_dtype
+        Dtype of the experts' weights; default: the model's where the device computes in it,
+        else bf16.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range or the workload is not one of this model.
+    InfeasibleError
+        If the experts do not fit into the slots or the memory.
+    """
+    if objective not in OBJECTIVES:
+        raise InputError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
+    if dispatch not in DISPATCH_POLICIES:
+        raise InputError(f"unknown dispatch {dispatch!r}: use one of {', '.join(DISPATCH_POLICIES)}")
+    if dedup is not None and dedup not in DEDUP_MODES:
+        raise InputError(f"unknown dedup {dedup!r}: use one of {', '.join(DEDUP_MODES)}")
+    by_phase = {} if isinstance(workload, Workload) else dict(workload)
+    if not isinstance(workload, Workload):
+        if not by_phase:
+            raise InputError("no workload given")
+        phase = phase or ("prefill" if "prefill" in by_phase else next(iter(by_phase)))
+        workload = by_phase.get(phase) or next(iter(by_phase.values()))
+    phase = phase or workload.phase or "prefill"
+    if phase not in PHASES:
+        raise InputError(f"unknown phase {phase!r}: use prefill or decode")
+    tokens = DEFAULT_TOKENS_PER_RANK[phase] if tokens_per_rank is None else int(tokens_per_rank)
+    if tokens < 1:
+        raise InputError(f"tokens_per_rank is {tokens}; it must be at least 1")
+    dtype = weight_dtype or system.weight_dtype(model)
+    slots = _check_capacity(model, system, int(redundant), slots_per_rank, dtype)
+    resolved = dedup or system.default_dedup(phase)
+    bound = _ready(workload.bind(model), model, resolved)
+    problem = Problem(
+        model=model,
+        system=system,
+        workload=bound,
+        redundant=int(redundant),
+        slots_per_rank=slots,
+        objective=objective,
+        dispatch=dispatch,
+        phase=phase,
+        tokens_per_rank=tokens,
+        dedup_choice=dedup,
+        weight_dtype=dtype,
+        phase_workloads=by_phase,
+        holdout_by=holdout_by,
+        holdout_fraction=holdout_fraction,
+    )
+    problem.compute_constants  # noqa: B018  refuses a dtype the device does not compute in
+    if holdout is not None:
+        checked = problem.with_workload(holdout).workload
+        problem = problem.replace(holdout=checked)
+    return problem
+
+
+def _check_capacity(
+    model: ModelSpec, system: System, redundant: int, slots_per_rank: int | None, dtype: str
+) -> int:
+    if redundant < 0:
+        raise InputError(f"redundant is {redundant}; it cannot be negative")
+    if dtype not in DTYPE_BYTES:
+        raise InputError(f"unknown weight dtype {dtype!r}: use one of {', '.join(DTYPE_BYTES)}")
+    experts, ranks = model.num_experts, system.ranks
+    if redundant > experts * (ranks - 1):
+        raise InfeasibleError(
+            f"{redundant} redundant experts: {ranks} ranks hold at most one replica of each of "
+            f"{experts} experts, so at most {experts * (ranks - 1)} are possible"
+        )
+    slots = -(-(experts + redundant) // ranks) if slots_per_rank is None else int(slots_per_rank)
+    if slots * ranks < experts:
+        raise InfeasibleError(
+            f"{experts} experts do not fit into {ranks} ranks x {slots} slots = {slots * ranks}; "
+            "use more ranks or slots"
+        )
+    expert_bytes = model.expert_params * DTYPE_BYTES[dtype]
+    free = system.expert_memory_bytes(model, dtype)
+    need = slots * model.num_moe_layers * expert_bytes
+    if need > free:
+        fit = max(0, int(free // (model.num_moe_layers * expert_bytes)))
+        raise InfeasibleError(
+            f"{model.name} in {dtype} does not fit on {system.name} with {ranks} ranks: {slots} "
+            f"slots x {model.num_moe_layers} layers need {need / 2**30:.1f} GiB a rank, "
+            f"{max(free, 0) / 2**30:.1f} GiB are free for experts (room for {fit} slots); use more "
+            "ranks, fewer redundant experts or a smaller weight dtype"
+        )
+    return slots
+
+
+def _ready(workload: Workload, model: ModelSpec, dedup: str) -> Workload:
+    """Return the workload with token sets where the kernel's copies depend on them."""
+    if dedup == "none" or workload.token_sets is not None:
+        return workload
+    return _with_synthetic_sets(workload, model.n_group, model.topk_group, model.top_k)
+
+
+@lru_cache(maxsize=8)
+def _with_synthetic_sets(
+    workload: Workload, n_group: int, topk_group: int, top_k: int
+) -> Workload:
+    sets = synthesize_token_sets(
+        workload.load,
+        top_k,
+        n_group=n_group,
+        topk_group=topk_group,
+        sets_per_layer=SYNTHETIC_SETS_PER_LAYER,
+        seed=0,
+    )
+    return workload.with_token_sets(sets, "synthetic")
+
+
+def _span(layer_ids: tuple[int, ...] | None) -> str:
+    if not layer_ids:
+        return "unknown"
+    return f"{len(layer_ids)} from {layer_ids[0]} to {layer_ids[-1]}"

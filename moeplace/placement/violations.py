@@ -1,0 +1,46 @@
+"""What keeps a placement from being loaded: every broken rule, named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from moeplace.placement.placement import Placement
+    from moeplace.placement.problem import Problem
+
+
+def violations(problem: Problem, placement: Placement) -> list[str]:
+    """Return one line per broken rule of a problem; empty if the placement is feasible.
+
+    Rules (DESIGN §5, capacity): the problem's layers, experts and ranks; every expert at least
+    one replica and at most one per rank; at most experts + redundant replicas in a layer; at
+    most `slots_per_rank` occupied slots on a rank.
+    """
+    expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
+    found = (placement.num_layers, placement.num_experts, placement.num_ranks)
+    if expected != found:
+        return [f"shape: (layers, experts, ranks) is {found}, the problem has {expected}"]
+    broken = []
+    layers = problem.workload.layer_ids or tuple(range(problem.num_layers))
+    on_rank = placement.replicas_on_rank
+    for layer, name in enumerate(layers):
+        counts = on_rank[layer]
+        if (missing := np.flatnonzero(counts.sum(axis=1) == 0)).size:
+            broken.append(f"layer {name}: expert {missing[0]} has no replica ({missing.size} so)")
+        if (doubled := np.argwhere(counts > 1)).size:
+            expert, rank = doubled[0]
+            broken.append(
+                f"layer {name}: expert {expert} has {counts[expert, rank]} replicas on rank {rank} "
+                f"({len(doubled)} such pairs)"
+            )
+        if (total := int(counts.sum())) > problem.max_replicas:
+            broken.append(f"layer {name}: {total} replicas, at most {problem.max_replicas} allowed")
+        if (most := int(counts.sum(axis=0).max())) > problem.slots_per_rank:
+            rank = int(counts.sum(axis=0).argmax())
+            broken.append(
+                f"layer {name}: rank {rank} holds {most} experts, it has {problem.slots_per_rank} "
+                "slots"
+            )
+    return broken
