@@ -85,7 +85,7 @@ def eplb_maps(
     w_node = np.take_along_axis(w, expert_at, axis=1).reshape(layers * num_nodes, per_node)
 
     local, copy, count = _replicate(w_node, slots_per_node)
-    share = w_node / count.astype(np.float32)
+    share = np.divide(w_node, count, dtype=np.float32)
     gpu, within = _pack(np.take_along_axis(share, local, axis=1), gpus_per_node, slots_per_gpu)
 
     first_slot = np.arange(num_nodes)[:, None] * slots_per_node
@@ -204,7 +204,7 @@ def eplb_hierarchical(problem: Problem, run: Run, initial: Placement | None) -> 
 
 
 def eplb_is_uneven(problem: Problem) -> bool:
-    """Return whether the replicas do not divide over the ranks, so that EPLB itself would refuse."""
+    """Return whether the replicas do not divide over the ranks, which EPLB itself refuses."""
     return usable_replicas(problem) % problem.num_ranks != 0
 
 
@@ -225,8 +225,8 @@ def _solve(problem: Problem, policy: str) -> Solved:
     if eplb_is_uneven(problem):
         w = load.astype(np.float32)
         expert, _, count = _replicate(w, total)
-        share = np.take_along_axis(w / count.astype(np.float32), expert, axis=1)
-        rank, within = _pack(share, ranks, slots)
+        share = np.divide(w, count, dtype=np.float32)
+        rank, within = _pack(np.take_along_axis(share, expert, axis=1), ranks, slots)
         table[np.arange(problem.num_layers)[:, None], rank, within] = expert
     else:
         phy2log, _, _ = eplb_maps(

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def usable_replicas(problem: Problem) -> int:
     """Return the most replicas a layer can hold: limit, slots, and one per expert and rank."""
-    return min(
-        problem.max_replicas, problem.num_slots, problem.num_experts * problem.num_ranks
-    )
+    return min(problem.max_replicas, problem.num_slots, problem.num_experts * problem.num_ranks)
 
 
 def cut_into_ranks(

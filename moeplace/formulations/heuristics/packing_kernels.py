@@ -1,0 +1,219 @@
+# mypy: disallow-untyped-decorators=False
+"""Compiled inner loops that put replicas on ranks.
+
+A layer's state is `table` (ranks, slots) with −1 for empty slots, `used` (ranks,) occupied slots,
+`rank_load` (ranks,), and `holds` (ranks, experts). Occupied slots come first on a rank.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GAIN = 1e-12  # relative improvement below which a step counts as rounding error
+
+
+@njit(cache=True, nogil=True)
+def pack_layer(
+    share: NDArray[np.float64], count: NDArray[np.int64], num_ranks: int, slots: int
+) -> NDArray[np.int32]:
+    """Place every replica, largest first, on the lightest rank with room that lacks its expert.
+
+    Where all ranks with room hold the expert already, another one is moved there from a full
+    rank (see `_make_room`); this always succeeds if ``count ≤ ranks`` and all replicas fit.
+    Complexity: O(replicas · ranks).
+
+    Parameters
+    ----------
+    share
+        (experts,) load of one replica of each expert.
+    count
+        (experts,) replicas of each expert, 1..ranks.
+    num_ranks, slots
+        R, and the slots of each.
+
+    Returns
+    -------
+    (ranks, slots) experts, −1 for empty slots.
+    """
+    experts = share.size
+    table = np.full((num_ranks, slots), -1, np.int32)
+    used = np.zeros(num_ranks, np.int64)
+    rank_load = np.zeros(num_ranks)
+    holds = np.zeros((num_ranks, experts), np.bool_)
+    order = np.argsort(-share, kind="mergesort")
+    for expert in order:
+        for _ in range(count[expert]):
+            target = -1
+            for rank in range(num_ranks):
+                if used[rank] == slots or holds[rank, expert]:
+                    continue
+                if target < 0 or rank_load[rank] < rank_load[target]:
+                    target = rank
+            if target < 0:
+                target = _make_room(expert, share, table, used, rank_load, holds)
+            table[target, used[target]] = expert
+            used[target] += 1
+            rank_load[target] += share[expert]
+            holds[target, expert] = True
+    return table
+
+
+@njit(cache=True, nogil=True)
+def _make_room(
+    expert: int,
+    share: NDArray[np.float64],
+    table: NDArray[np.int32],
+    used: NDArray[np.int64],
+    rank_load: NDArray[np.float64],
+    holds: NDArray[np.bool_],
+) -> int:
+    """Free a slot on a rank that lacks `expert` and return the rank.
+
+    Only full ranks lack it, and every rank with room holds fewer experts than a full one, so some
+    expert of the full rank is not on the rank with room and can move there.
+    """
+    best_from, best_slot, best_to, best_load = -1, -1, -1, np.inf
+    for full in range(rank_load.size):
+        if holds[full, expert]:
+            continue
+        for slot in range(used[full]):
+            other = table[full, slot]
+            for roomy in range(rank_load.size):
+                if used[roomy] == table.shape[1] or holds[roomy, other]:
+                    continue
+                load = max(
+                    rank_load[full] - share[other] + share[expert],
+                    rank_load[roomy] + share[other],
+                )
+                if load < best_load:
+                    best_from, best_slot, best_to, best_load = full, slot, roomy, load
+    _move(best_from, best_slot, best_to, share, table, used, rank_load, holds)
+    return best_from
+
+
+@njit(cache=True, nogil=True)
+def _move(
+    source: int,
+    slot: int,
+    target: int,
+    share: NDArray[np.float64],
+    table: NDArray[np.int32],
+    used: NDArray[np.int64],
+    rank_load: NDArray[np.float64],
+    holds: NDArray[np.bool_],
+) -> None:
+    expert = table[source, slot]
+    used[source] -= 1
+    table[source, slot] = table[source, used[source]]
+    table[source, used[source]] = -1
+    table[target, used[target]] = expert
+    used[target] += 1
+    rank_load[source] -= share[expert]
+    rank_load[target] += share[expert]
+    holds[source, expert] = False
+    holds[target, expert] = True
+
+
+@njit(cache=True, nogil=True)
+def balance_layer(share: NDArray[np.float64], table: NDArray[np.int32], target: float) -> float:
+    """Lower the largest rank load by moves and 1-1 swaps, in place; return it.
+
+    Each step takes an expert off the fullest rank, alone or against a lighter one, such that
+    the larger of the two ranks' loads falls most; never puts an expert twice on a rank. Stops when
+    no step helps the fullest rank or its load is at most `target`. A step costs O(slots · ranks ·
+    slots).
+
+    Parameters
+    ----------
+    share
+        (experts,) load of one replica of each expert.
+    table
+        (ranks, slots) experts, empty slots (−1) last on each rank; changed.
+    target
+        Load that is good enough, for example a lower bound.
+    """
+    num_ranks, slots = table.shape
+    used = np.zeros(num_ranks, np.int64)
+    rank_load = np.zeros(num_ranks)
+    holds = np.zeros((num_ranks, share.size), np.bool_)
+    for rank in range(num_ranks):
+        for slot in range(slots):
+            expert = table[rank, slot]
+            if expert >= 0:
+                used[rank] += 1
+                rank_load[rank] += share[expert]
+                holds[rank, expert] = True
+    while True:
+        full = int(np.argmax(rank_load))
+        load = rank_load[full]
+        if load <= target:
+            break
+        best_slot, best_rank, best_other = -1, -1, -1
+        best = load * (1.0 - GAIN)
+        for rank in range(num_ranks):
+            gap = load - rank_load[rank]
+            if gap <= 0.0:
+                continue
+            for slot in range(used[full]):
+                expert = table[full, slot]
+                if holds[rank, expert]:
+                    continue
+                own = share[expert]
+                if used[rank] < slots:
+                    after = max(load - own, rank_load[rank] + own)
+                    if after < best:
+                        best, best_slot, best_rank, best_other = after, slot, rank, -1
+                for other in range(used[rank]):
+                    swapped = table[rank, other]
+                    shift = own - share[swapped]
+                    if shift <= 0.0 or shift >= gap or holds[full, swapped]:
+                        continue
+                    after = max(load - shift, rank_load[rank] + shift)
+                    if after < best:
+                        best, best_slot, best_rank, best_other = after, slot, rank, other
+        if best_slot < 0:
+            break
+        if best_other < 0:
+            _move(full, best_slot, best_rank, share, table, used, rank_load, holds)
+        else:
+            first, second = table[full, best_slot], table[best_rank, best_other]
+            table[full, best_slot] = second
+            table[best_rank, best_other] = first
+            holds[full, first] = False
+            holds[full, second] = True
+            holds[best_rank, first] = True
+            holds[best_rank, second] = False
+            rank_load[full] += share[second] - share[first]
+            rank_load[best_rank] += share[first] - share[second]
+    return float(rank_load.max())
+
+
+@njit(cache=True, nogil=True)
+def pack_layers(
+    load: NDArray[np.float64], count: NDArray[np.int64], num_ranks: int, slots: int
+) -> NDArray[np.int32]:
+    """Run `pack_layer` on each row of (layers, experts); return (layers, ranks, slots)."""
+    table = np.empty((load.shape[0], num_ranks, slots), np.int32)
+    for layer in range(load.shape[0]):
+        table[layer] = pack_layer(load[layer] / count[layer], count[layer], num_ranks, slots)
+    return table
+
+
+@njit(cache=True, nogil=True)
+def balance_layers(
+    load: NDArray[np.float64],
+    count: NDArray[np.int64],
+    table: NDArray[np.int32],
+    target: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Run `balance_layer` on each row in place; return (layers,) the largest rank load."""
+    worst = np.empty(load.shape[0])
+    for layer in range(load.shape[0]):
+        worst[layer] = balance_layer(load[layer] / count[layer], table[layer], target[layer])
+    return worst
