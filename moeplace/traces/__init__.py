@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from moeplace.traces.importers.registry import Importer, detect_format, importers
+from moeplace.traces.io import load_trace, load_workload, save_trace
 from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
 from moeplace.traces.synthetic import Synthesis, synthesize, synthesize_token_sets
 from moeplace.traces.token_sets import TokenSets
@@ -10,12 +12,18 @@ from moeplace.traces.workload import Workload
 
 __all__ = [
     "PHASES",
+    "Importer",
     "RoutingTrace",
     "Synthesis",
     "TokenSets",
     "Workload",
     "default_trace",
     "default_workloads",
+    "detect_format",
+    "importers",
+    "load_trace",
+    "load_workload",
+    "save_trace",
     "shipped_workloads",
     "synthesize",
     "synthesize_token_sets",

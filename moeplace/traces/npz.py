@@ -116,11 +116,16 @@ def read_npz_trace(
     InputError
         If the file cannot be read, holds no trace, or holds an invalid one.
     """
-    arrays = read_arrays(path)
+    return _trace_of_arrays(read_arrays(path), path, num_experts, name)
+
+
+def _trace_of_arrays(
+    arrays: Mapping[str, NDArray[Any]], path: Path, num_experts: int | None, name: str | None
+) -> RoutingTrace:
     ids = arrays.get("expert_ids", arrays.get("ids"))
     if ids is None:
         raise InputError(
-            f"{path}: no array expert_ids (found {', '.join(sorted(arrays)) or 'nothing'}); "
+            f"{path}: no array expert_ids (found {', '.join(sorted(arrays)[:6]) or 'nothing'}); "
             "this is not a routing trace"
         )
     meta = _meta(arrays, path)
@@ -153,7 +158,11 @@ def read_npz_trace(
 
 
 def read_npz_workload(
-    path: Path, *, num_experts: int | None = None, name: str | None = None
+    path: Path,
+    *,
+    phase: str | None = None,
+    num_experts: int | None = None,
+    name: str | None = None,
 ) -> Workload:
     """Read a workload from npz: an array `load`, or a trace.
 
@@ -161,6 +170,8 @@ def read_npz_workload(
     ----------
     path
         The file; beside `load` (layers, experts) it may hold `layer_ids`, `top_k` and `phase`.
+    phase
+        Take the tokens of one phase of a trace.
     num_experts
         Logical experts per layer, for a trace that does not say it.
     name
@@ -173,14 +184,15 @@ def read_npz_workload(
     """
     arrays = read_arrays(path)
     if "load" not in arrays:
-        return Workload.from_trace(read_npz_trace(path, num_experts=num_experts, name=name))
-    layers, top_k, phase = (arrays.get(key) for key in ("layer_ids", "top_k", "phase"))
+        trace = _trace_of_arrays(arrays, path, num_experts, name)
+        return Workload.from_trace(trace, phase=phase)
+    layers, top_k, recorded = (arrays.get(key) for key in ("layer_ids", "top_k", "phase"))
     try:
         return Workload.from_loads(
             arrays["load"],
             top_k=None if top_k is None else int(top_k),
             layer_ids=None if layers is None else [int(i) for i in layers],
-            phase=None if phase is None else str(phase),
+            phase=None if recorded is None else str(recorded),
             name=name or path.stem,
         )
     except (InputError, TypeError, ValueError) as error:

@@ -150,7 +150,7 @@ class RoutingTrace:
         """
         where = f"trace {name!r}"
         ids = integers(expert_ids, f"{where}: expert_ids")
-        if ids.ndim != 3:
+        if ids.ndim != 3 or not ids.shape[1] or not ids.shape[2]:
             raise InputError(
                 f"{where}: expert_ids has shape {ids.shape}, (tokens, layers, top_k) expected"
             )

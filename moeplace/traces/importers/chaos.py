@@ -1,0 +1,188 @@
+"""The "Patterns behind Chaos" data set (arXiv 2510.05497): one JSON file a query.
+
+`MODEL/BENCHMARK/SUBJECT/QUERY.json` is a list: entry 0 the prefill, one entry a decode step after
+it. An entry maps decimal layer ids to null (dense layer) or to rows of `top_k` expert ids: one row
+a recorded prompt token in the prefill, exactly one row in a decode step. There are no router
+weights. The number of experts is in no file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeplace.errors import InputError
+from moeplace.traces.importers.json_text import head, read_json
+from moeplace.traces.trace import RoutingTrace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MOST_EXPERTS = 65_535
+SHORT_PREFILL = 2  # recorded prompt tokens at which a prefix-cache hit is likely
+DOMINANT_SHARE = 0.95
+
+
+def recognizes(path: Path) -> bool:
+    """Tell whether it is such a file, or a folder with one somewhere below."""
+    if path.is_dir():
+        first = next(path.rglob("*.json"), None)
+        return first is not None and first.is_file() and recognizes(first)
+    return path.is_file() and head(path).startswith('[{"')
+
+
+def read(path: Path, *, num_experts: int | None = None, name: str | None = None) -> RoutingTrace:
+    """Read a query, or every query below a folder.
+
+    Requests are numbered in the order of folders and query numbers; the domain of a request is
+    its folder below `path`. Positions count the recorded tokens of a request.
+
+    Parameters
+    ----------
+    path
+        A file or folder.
+    num_experts
+        Logical experts per layer. If not given it is the largest id seen + 1, which is too few
+        when the last experts were never used; `meta["num_experts_from"]` says which.
+    name
+        What to call the trace; the name of the file or folder by default.
+
+    Returns
+    -------
+    RoutingTrace
+        `meta["warnings"]` lists what to be careful with, `meta["request_files"]` the files.
+
+    Raises
+    ------
+    InputError
+        If a file is not of this format, or two files are of different models; the file is named,
+        and the step and layer where there is one.
+    """
+    files = _files(path)
+    root = path.absolute() if path.is_dir() else path.absolute().parent.parent
+    parts: list[NDArray[np.uint16]] = []
+    prefill: list[int] = []
+    layers: tuple[int, ...] | None = None
+    for file in files:
+        ids, file_layers, prompt = _read_file(file, num_experts or MOST_EXPERTS)
+        if layers is not None and (file_layers != layers or ids.shape[2] != parts[0].shape[2]):
+            raise InputError(
+                f"{file}: {len(file_layers)} MoE layers, top-{ids.shape[2]}; {files[0]} has "
+                f"{len(layers)}, top-{parts[0].shape[2]}: these are traces of different models"
+            )
+        layers = file_layers
+        parts.append(ids)
+        prefill.append(prompt)
+    lengths = np.array([part.shape[0] for part in parts])
+    ids = np.concatenate(parts)
+    position = np.concatenate([np.arange(n) for n in lengths])
+    subjects = [file.absolute().parent.relative_to(root).as_posix() for file in files]
+    subjects = [path.name if subject == "." else subject for subject in subjects]
+    experts = num_experts or int(ids.max()) + 1
+    meta: dict[str, Any] = {
+        "source": f"Patterns behind Chaos (arXiv 2510.05497) files, {path.name}",
+        "num_experts_from": "given" if num_experts else "largest id seen + 1",
+        "requests": len(files),
+        "short_prefill_requests": int(np.sum(np.array(prefill) <= SHORT_PREFILL)),
+        "request_files": [file.absolute().relative_to(root).as_posix() for file in files],
+    }
+    meta["warnings"] = _warnings(ids, layers or (), meta, experts)
+    return RoutingTrace.from_arrays(
+        ids,
+        experts,
+        layers,
+        request=np.repeat(np.arange(len(files)), lengths),
+        position=position,
+        phase=(position >= np.repeat(prefill, lengths)).astype(np.uint8),
+        domain=np.repeat(np.array(subjects), lengths),
+        name=name or path.stem,
+        meta=meta,
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+
+    def order(file: Path) -> tuple[str, int, str]:
+        return (file.parent.as_posix(), int(file.stem) if file.stem.isdecimal() else -1, file.stem)
+
+    files = sorted((file for file in path.rglob("*.json") if file.is_file()), key=order)
+    if not files:
+        raise InputError(f"{path}: no .json file in the folder or below")
+    return files
+
+
+def _read_file(file: Path, num_experts: int) -> tuple[NDArray[np.uint16], tuple[int, ...], int]:
+    """Return the (tokens, layers, top_k) ids of a query, its layers, its recorded prompt tokens."""
+    steps = read_json(file)
+    if not isinstance(steps, list) or not steps or not all(isinstance(s, dict) for s in steps):
+        raise InputError(f"{file}: a list of prefill and decode steps expected")
+    bad = [key for key in steps[0] if not key.isdecimal()]
+    if bad:
+        raise InputError(f"{file}: key {bad[0]!r} of the prefill is no layer id")
+    keys = sorted((key for key, rows in steps[0].items() if rows is not None), key=int)
+    if not keys:
+        raise InputError(f"{file}: every layer of the prefill is null")
+    columns: list[list[Any]] = []
+    prompt = -1
+    for key in keys:
+        column: list[Any] = []
+        for step, entry in enumerate(steps):
+            rows = entry.get(key)
+            if not isinstance(rows, list) or (step and len(rows) != 1):
+                raise InputError(
+                    f"{file}: step {step}, layer {key}: "
+                    f"{'one row' if step else 'a list of rows'} of expert ids expected"
+                )
+            column.extend(rows)
+        if prompt not in (-1, len(steps[0][key])):
+            raise InputError(
+                f"{file}: layer {key} has {len(steps[0][key])} prefill rows, layer {keys[0]} "
+                f"{prompt}; every layer must record the same tokens"
+            )
+        prompt = len(steps[0][key])
+        columns.append(column)
+    if not columns[0]:
+        raise InputError(f"{file}: no token is recorded")
+    layers = tuple(int(key) for key in keys)
+    try:
+        table = np.array(columns)
+    except ValueError as error:
+        raise InputError(f"{file}: rows with different numbers of experts") from error
+    if table.ndim != 3 or table.dtype.kind not in "iu":
+        raise InputError(f"{file}: rows of whole numbers expected, all with as many experts")
+    # Checked for each file, so that a bad id is reported with its file.
+    trace = RoutingTrace.from_arrays(
+        table.transpose(1, 0, 2), num_experts, layers, name=file.as_posix()
+    )
+    if not trace.valid.all():
+        raise InputError(f"{file}: negative expert ids, or a layer of zeros only")
+    return trace.expert_ids.astype(np.uint16), layers, prompt
+
+
+def _warnings(
+    ids: NDArray[Any], layers: tuple[int, ...], meta: dict[str, Any], experts: int
+) -> list[str]:
+    warnings = []
+    if meta["short_prefill_requests"]:
+        warnings.append(
+            f"{meta['short_prefill_requests']} of {meta['requests']} requests record at most "
+            f"{SHORT_PREFILL} prompt tokens, likely because the rest was in the prefix cache"
+        )
+    if meta["num_experts_from"] != "given":
+        warnings.append(
+            f"the files do not say how many experts there are; {experts} is the largest id + 1"
+        )
+    for row, layer in enumerate(layers):
+        counts = np.bincount(ids[:, row].ravel())
+        top = int(counts.argmax())
+        if counts[top] > DOMINANT_SHARE * ids.shape[0] and ids.shape[0] > 1 and ids.shape[2] == 1:
+            warnings.append(
+                f"layer {layer} sends {counts[top] / ids.shape[0]:.1%} of the tokens to expert "
+                f"{top}: check it before drawing conclusions"
+            )
+    return warnings
