@@ -47,7 +47,11 @@ def load_system(name_or_path: str | Path, ranks: int | None = None) -> System:
     """
     text = str(name_or_path)
     if text.lower().endswith((".yaml", ".yml")):
-        return _build(read_system_file(Path(name_or_path)), ranks)
+        file = read_system_file(Path(name_or_path))
+        try:
+            return _build(file, ranks)
+        except InputError as error:
+            raise InputError(f"system file {name_or_path}: {error}") from error
     name = text.lower()
     if match := re.fullmatch(r"mesh:(\d+)x(\d+)", name):
         return _sized_mesh(int(match[1]), int(match[2]), ranks)
