@@ -5,6 +5,13 @@ from __future__ import annotations
 from moeplace.traces.importers.registry import Importer, detect_format, importers
 from moeplace.traces.io import load_trace, load_workload, save_trace
 from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
+from moeplace.traces.stats import (
+    TraceInfo,
+    WorkloadStats,
+    trace_info,
+    transitions,
+    workload_stats,
+)
 from moeplace.traces.synthetic import Synthesis, synthesize, synthesize_token_sets
 from moeplace.traces.token_sets import TokenSets
 from moeplace.traces.trace import PHASES, RoutingTrace
@@ -16,7 +23,9 @@ __all__ = [
     "RoutingTrace",
     "Synthesis",
     "TokenSets",
+    "TraceInfo",
     "Workload",
+    "WorkloadStats",
     "default_trace",
     "default_workloads",
     "detect_format",
@@ -27,4 +36,7 @@ __all__ = [
     "shipped_workloads",
     "synthesize",
     "synthesize_token_sets",
+    "trace_info",
+    "transitions",
+    "workload_stats",
 ]
