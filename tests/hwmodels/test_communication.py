@@ -159,6 +159,13 @@ def test_node_kernel_uses_the_nic_once_per_node(name: str) -> None:
     assert out[fabric.link_names.index("nic-out 1")] == fabric.num_nodes - 1
 
 
+def test_node_kernel_counts_copies() -> None:
+    """Of 12 sources 3 land on a given rank without a second copy, 4 are in a given node."""
+    copies = plan_communication(FABRICS["3 nodes of 4"], "node").uniform_messages
+    np.testing.assert_allclose(copies[:12], 9 / 12)
+    np.testing.assert_allclose(copies[12:], 8 / 12)
+
+
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20)
 def test_more_dedup_never_sends_more(seed: int) -> None:

@@ -54,6 +54,7 @@ def test_bisection_of_clusters() -> None:
     """Two halves of nodes talk over NICs, two halves of a node through the switch."""
     assert facts("h100-sxm", 32)["bisection"] == pytest.approx(16 * 50 * 0.94)
     assert facts("h100-sxm", 20)["bisection"] == pytest.approx(8 * 50 * 0.94)
+    assert facts("h100-sxm", 12)["bisection"] == pytest.approx(4 * 50 * 0.94)
     assert facts("h100-sxm", 8)["bisection"] == pytest.approx(4 * 450 * 0.63)
 
 
