@@ -105,10 +105,14 @@ def checked_weight(weight: ArrayLike) -> NDArray[np.float64]:
     InputError
         If they are not a table of finite numbers ≥ 0.
     """
+    problem = "weight is not a (layers, experts) table of real numbers"
     try:
-        load = np.asarray(weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError("weight is not a (layers, experts) table of real numbers") from error
+        given = np.asarray(weight)
+        if given.dtype.kind not in "biufO":
+            raise InputError(problem)
+        load = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(problem) from error
     if load.ndim != 2 or not load.size:
         raise InputError(f"weight has shape {load.shape}; (layers, experts) expected")
     bad = ~(np.isfinite(load) & (load >= 0))

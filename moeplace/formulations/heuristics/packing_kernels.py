@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GAIN = 1e-12  # relative improvement below which a step counts as rounding error
+MAX_SLOTS_FOR_PAIRS = 24  # 2-2 swaps of fuller ranks cost more than they bring
 
 
 @njit(cache=True, nogil=True)
@@ -122,12 +123,12 @@ def _move(
 
 @njit(cache=True, nogil=True)
 def balance_layer(share: NDArray[np.float64], table: NDArray[np.int32], target: float) -> float:
-    """Lower the largest rank load by moves and 1-1 swaps, in place; return it.
+    """Lower the largest rank load by moves and swaps, in place; return it.
 
     Each step takes an expert off the fullest rank, alone or against a lighter one, such that
-    the larger of the two ranks' loads falls most; never puts an expert twice on a rank. Stops when
-    no step helps the fullest rank or its load is at most `target`. A step costs O(slots · ranks ·
-    slots).
+    the larger of the two ranks' loads falls most; where that fails, two experts against two.
+    Never puts an expert twice on a rank. Stops when no step helps the fullest rank or its load is
+    at most `target`. A step costs O(ranks · slots²), rarely O(ranks · slots⁴).
 
     Parameters
     ----------
@@ -151,47 +152,119 @@ def balance_layer(share: NDArray[np.float64], table: NDArray[np.int32], target: 
                 holds[rank, expert] = True
     while True:
         full = int(np.argmax(rank_load))
-        load = rank_load[full]
-        if load <= target:
+        if rank_load[full] <= target:
             break
-        best_slot, best_rank, best_other = -1, -1, -1
-        best = load * (1.0 - GAIN)
-        for rank in range(num_ranks):
-            gap = load - rank_load[rank]
-            if gap <= 0.0:
-                continue
-            for slot in range(used[full]):
-                expert = table[full, slot]
-                if holds[rank, expert]:
-                    continue
-                own = share[expert]
-                if used[rank] < slots:
-                    after = max(load - own, rank_load[rank] + own)
-                    if after < best:
-                        best, best_slot, best_rank, best_other = after, slot, rank, -1
-                for other in range(used[rank]):
-                    swapped = table[rank, other]
-                    shift = own - share[swapped]
-                    if shift <= 0.0 or shift >= gap or holds[full, swapped]:
-                        continue
-                    after = max(load - shift, rank_load[rank] + shift)
-                    if after < best:
-                        best, best_slot, best_rank, best_other = after, slot, rank, other
-        if best_slot < 0:
+        if _single(full, share, table, used, rank_load, holds):
+            continue
+        if slots > MAX_SLOTS_FOR_PAIRS or not _pairs(full, share, table, used, rank_load, holds):
             break
-        if best_other < 0:
-            _move(full, best_slot, best_rank, share, table, used, rank_load, holds)
-        else:
-            first, second = table[full, best_slot], table[best_rank, best_other]
-            table[full, best_slot] = second
-            table[best_rank, best_other] = first
-            holds[full, first] = False
-            holds[full, second] = True
-            holds[best_rank, first] = True
-            holds[best_rank, second] = False
-            rank_load[full] += share[second] - share[first]
-            rank_load[best_rank] += share[first] - share[second]
     return float(rank_load.max())
+
+
+@njit(cache=True, nogil=True)
+def _single(
+    full: int,
+    share: NDArray[np.float64],
+    table: NDArray[np.int32],
+    used: NDArray[np.int64],
+    rank_load: NDArray[np.float64],
+    holds: NDArray[np.bool_],
+) -> bool:
+    """Make the best move or 1-1 swap that helps rank `full`; return whether there was one."""
+    load = rank_load[full]
+    best_slot, best_rank, best_other = -1, -1, -1
+    best = load * (1.0 - GAIN)
+    for rank in range(rank_load.size):
+        gap = load - rank_load[rank]
+        if gap <= 0.0:
+            continue
+        for slot in range(used[full]):
+            expert = table[full, slot]
+            if holds[rank, expert]:
+                continue
+            own = share[expert]
+            if used[rank] < table.shape[1]:
+                after = max(load - own, rank_load[rank] + own)
+                if after < best:
+                    best, best_slot, best_rank, best_other = after, slot, rank, -1
+            for other in range(used[rank]):
+                swapped = table[rank, other]
+                shift = own - share[swapped]
+                after = max(load - shift, rank_load[rank] + shift)
+                if after < best and not holds[full, swapped]:
+                    best, best_slot, best_rank, best_other = after, slot, rank, other
+    if best_slot < 0:
+        return False
+    if best_other < 0:
+        _move(full, best_slot, best_rank, share, table, used, rank_load, holds)
+    else:
+        _swap(full, best_slot, best_rank, best_other, share, table, rank_load, holds)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _pairs(
+    full: int,
+    share: NDArray[np.float64],
+    table: NDArray[np.int32],
+    used: NDArray[np.int64],
+    rank_load: NDArray[np.float64],
+    holds: NDArray[np.bool_],
+) -> bool:
+    """Make the best 2-2 swap that helps rank `full`; return whether there was one."""
+    load = rank_load[full]
+    best = load * (1.0 - GAIN)
+    best_rank = -1
+    i, j, k, m = 0, 0, 0, 0
+    for rank in range(rank_load.size):
+        gap = load - rank_load[rank]
+        if gap <= 0.0:
+            continue
+        for a in range(used[full]):
+            if holds[rank, table[full, a]]:
+                continue
+            for b in range(a):
+                if holds[rank, table[full, b]]:
+                    continue
+                own = share[table[full, a]] + share[table[full, b]]
+                for c in range(used[rank]):
+                    first = own - share[table[rank, c]]
+                    for d in range(c):
+                        shift = first - share[table[rank, d]]
+                        after = max(load - shift, rank_load[rank] + shift)
+                        if (
+                            after < best
+                            and not holds[full, table[rank, c]]
+                            and not holds[full, table[rank, d]]
+                        ):
+                            best, best_rank, i, j, k, m = after, rank, a, b, c, d
+    if best_rank < 0:
+        return False
+    _swap(full, i, best_rank, k, share, table, rank_load, holds)
+    _swap(full, j, best_rank, m, share, table, rank_load, holds)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _swap(
+    one: int,
+    slot: int,
+    other: int,
+    other_slot: int,
+    share: NDArray[np.float64],
+    table: NDArray[np.int32],
+    rank_load: NDArray[np.float64],
+    holds: NDArray[np.bool_],
+) -> None:
+    first, second = table[one, slot], table[other, other_slot]
+    table[one, slot] = second
+    table[other, other_slot] = first
+    holds[one, first] = False
+    holds[one, second] = True
+    holds[other, first] = True
+    holds[other, second] = False
+    rank_load[one] += share[second] - share[first]
+    rank_load[other] += share[first] - share[second]
 
 
 @njit(cache=True, nogil=True)
