@@ -71,7 +71,42 @@ _HOME = {
     "violations": "moeplace.placement",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+__all__ = [
+    "BackendMissingError",
+    "Bound",
+    "CheckFailedError",
+    "Comparison",
+    "Incumbent",
+    "InfeasibleError",
+    "InputError",
+    "LimitError",
+    "ModelSpec",
+    "MoeplaceError",
+    "Placement",
+    "Problem",
+    "Result",
+    "RoutingTrace",
+    "Score",
+    "System",
+    "UsageError",
+    "Workload",
+    "__version__",
+    "compare",
+    "default_workloads",
+    "evaluate",
+    "export_placement",
+    "load_model",
+    "load_system",
+    "load_trace",
+    "load_workload",
+    "lower_bound",
+    "make_problem",
+    "read_placement",
+    "rebalance_experts",
+    "save_trace",
+    "solve",
+    "violations",
+]
 
 
 def __getattr__(name: str) -> Any:

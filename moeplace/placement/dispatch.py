@@ -50,7 +50,8 @@ def replica_choice(
     """
     occupied = expert_of_slot >= 0
     if policy == "even":
-        return occupied.astype(np.int64)[None, :]
+        everywhere: NDArray[np.int64] = occupied.astype(np.int64)[None, :]
+        return everywhere
     expert = np.where(occupied, expert_of_slot, 0)
     ranks = node_of_rank.size
     if policy == "nearest":
@@ -68,7 +69,9 @@ def replica_choice(
             order[slot] = seen[expert[slot]]
             seen[expert[slot]] += 1
         wanted = np.arange(ranks)[:, None] % np.maximum(count[expert], 1)[None, :]
-        return ((wanted == order[None, :]) & occupied).astype(np.int64)
+        chosen = (wanted == order[None, :]) & occupied
+        turns: NDArray[np.int64] = chosen.astype(np.int64)
+        return turns
     raise InputError(f"unknown dispatch {policy!r}: use one of {', '.join(DISPATCH_POLICIES)}")
 
 

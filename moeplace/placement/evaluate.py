@@ -149,7 +149,9 @@ def layer_use(problem: Problem, placement: Placement, layer: int) -> LayerUse:
         touches = problem.top_k * served.sum(axis=1)
     else:
         touches = _set_touches(problem, layer, per_rank, total, plan.members)
-    return LayerUse(share[expert] * split, touches, _lambda(problem, layer, per_rank, total, touches))
+    return LayerUse(
+        share[expert] * split, touches, _lambda(problem, layer, per_rank, total, touches)
+    )
 
 
 def _set_touches(
@@ -241,7 +243,7 @@ def _crossings(
     out = np.bincount(plan.dispatch_link, weights=sent[plan.message], minlength=links)
     back = np.bincount(plan.combine_link, weights=sent[plan.combine_message], minlength=links)
     latency = float(plan.latency_s[sent > 0].max(initial=0.0))
-    return out, back, float(sent.sum()), latency
+    return out.astype(float), back.astype(float), float(sent.sum()), latency
 
 
 def _score(

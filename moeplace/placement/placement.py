@@ -109,12 +109,12 @@ class Placement:
     @property
     def num_layers(self) -> int:
         """Number of rows."""
-        return self.expert_of_slot.shape[0]
+        return int(self.expert_of_slot.shape[0])
 
     @property
     def num_slots(self) -> int:
         """Slots a layer, empty ones included."""
-        return self.expert_of_slot.shape[1]
+        return int(self.expert_of_slot.shape[1])
 
     @cached_property
     def slots_per_rank(self) -> NDArray[np.int64]:
@@ -133,11 +133,14 @@ class Placement:
     @cached_property
     def replica_count(self) -> NDArray[np.int64]:
         """(layers, experts) replicas of each expert."""
-        return self.replicas_on_rank.sum(axis=2, dtype=np.int64)
+        count: NDArray[np.int64] = self.replicas_on_rank.sum(axis=2, dtype=np.int64)
+        return count
 
     def duplicates(self) -> NDArray[np.int64]:
         """Return (layers,) how many slots hold a second copy of an expert on the same rank."""
-        return np.maximum(self.replicas_on_rank - 1, 0).sum(axis=(1, 2), dtype=np.int64)
+        second = np.maximum(self.replicas_on_rank - 1, 0)
+        count: NDArray[np.int64] = second.sum(axis=(1, 2), dtype=np.int64)
+        return count
 
     def canonical(self) -> Placement:
         """Return the same placement with the slots of every rank sorted, empty ones last."""

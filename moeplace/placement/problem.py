@@ -126,9 +126,10 @@ class Problem:
     def load_share(self) -> NDArray[np.float64]:
         """(layers, experts) q_e: the expert's share of all (token, expert) pairs."""
         total = self.workload.load.sum(axis=1, keepdims=True)
-        return np.divide(
+        share: NDArray[np.float64] = np.divide(
             self.workload.load, total, out=np.zeros_like(self.workload.load), where=total > 0
         )
+        return share
 
     @property
     def rank_of_slot(self) -> NDArray[np.int32]:
@@ -243,7 +244,9 @@ def make_problem(
     if objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if dispatch not in DISPATCH_POLICIES:
-        raise InputError(f"unknown dispatch {dispatch!r}: use one of {', '.join(DISPATCH_POLICIES)}")
+        raise InputError(
+            f"unknown dispatch {dispatch!r}: use one of {', '.join(DISPATCH_POLICIES)}"
+        )
     if dedup is not None and dedup not in DEDUP_MODES:
         raise InputError(f"unknown dedup {dedup!r}: use one of {', '.join(DEDUP_MODES)}")
     by_phase = {} if isinstance(workload, Workload) else dict(workload)
@@ -326,9 +329,7 @@ def _ready(workload: Workload, model: ModelSpec, dedup: str) -> Workload:
 
 
 @lru_cache(maxsize=8)
-def _with_synthetic_sets(
-    workload: Workload, n_group: int, topk_group: int, top_k: int
-) -> Workload:
+def _with_synthetic_sets(workload: Workload, n_group: int, topk_group: int, top_k: int) -> Workload:
     sets = synthesize_token_sets(
         workload.load,
         top_k,

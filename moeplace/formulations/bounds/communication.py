@@ -118,7 +118,8 @@ def remote_bound(problem: Problem) -> NDArray[np.float64]:
     total = chance.sum(axis=1)
     remote = np.maximum(total - (total + extra) / problem.num_ranks, 0.0)
     together = 1 if problem.dedup == "none" else min(problem.top_k, problem.slots_per_rank)
-    return remote / together
+    least: NDArray[np.float64] = remote / together
+    return least
 
 
 def spread_bound(
@@ -184,7 +185,9 @@ def spread_bound(
     else:
         cost = cost / scale
     mean = right(
-        float(touches.ranks.mean()), float(touches.nodes.mean()), float(touches.most_per_rank.mean())
+        float(touches.ranks.mean()),
+        float(touches.nodes.mean()),
+        float(touches.most_per_rank.mean()),
     )
     solved = linprog(cost, A_ub=matrix, b_ub=mean, bounds=(0, None), method="highs")
     if solved.status != 0:

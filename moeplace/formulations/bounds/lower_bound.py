@@ -9,7 +9,7 @@ import numpy as np
 from moeplace.formulations.bounds.bound import Bound
 from moeplace.formulations.bounds.communication import remote_bound, spread_bound, touch_bounds
 from moeplace.formulations.bounds.compute import compute_bounds
-from moeplace.formulations.bounds.load import rank_pairs_bounds
+from moeplace.formulations.bounds.load import max_rank_pairs_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,13 +27,13 @@ def lower_bound(problem: Problem) -> Bound:
     links.
     """
     if problem.objective == "balance":
-        named = rank_pairs_bounds(
+        load = max_rank_pairs_bound(
             problem.load_share * float(problem.tokens * problem.top_k),
             problem.num_ranks,
             problem.slots_per_rank,
             problem.max_replicas,
         )
-        return _best(named)
+        return _best(load.by_name)
     if problem.objective in ("copies", "hops"):
         return _volume(problem)
     compute = _best(compute_bounds(problem))
@@ -99,6 +99,7 @@ def _collective(
         )
         if plan.num_sets and (volume_s > 0).all():
             latency = float(plan.uniform_latency_s.min())
-    return system.in_situ_factor * (
+    seconds: NDArray[np.float64] = system.in_situ_factor * (
         system.alpha_us[problem.phase][name] * 1e-6 + latency + volume_s
     )
+    return seconds

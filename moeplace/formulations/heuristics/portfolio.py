@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
 
 THREADS = 2
+CHUNK = 20  # descents between two reports; at most one per layer and start
 PASSES = 8
-MAX_TRIES = 60_000  # of one layer: about 0.2 s
+MAX_TRIES = 12_000  # moves of one layer whose communication is worked out
+PROMISING = 1.25  # a start this much worse than the layer's best is not worth a descent
 
 
 def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
@@ -101,13 +103,17 @@ def _descend(
             max_tries=MAX_TRIES,
         )
 
-    rounds = min(starts_per_layer, len(feasible))
-    jobs = [(place, layer) for place in range(rounds) for layer in range(problem.num_layers)]
+    jobs = [
+        (place, layer)
+        for place in range(min(starts_per_layer, len(feasible)))
+        for layer in range(problem.num_layers)
+        if _worth_it(tables[order[:, layer], layer], values[order[:, layer], layer], place)
+    ]
     cut_short = False
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for round_jobs in np.array_split(np.array(jobs), max(1, len(jobs) // 29)):
-            pending = {pool.submit(task, (int(p), int(layer))) for p, layer in round_jobs}
+        for first in range(0, len(jobs), CHUNK):
+            pending = {pool.submit(task, job) for job in jobs[first : first + CHUNK]}
             rows = best.copy()
             found = []
             while pending:
@@ -125,6 +131,13 @@ def _descend(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return Solved(_placement(problem, best), limit="time" if cut_short else "")
+
+
+def _worth_it(tables: NDArray[np.int32], values: NDArray[np.float64], place: int) -> bool:
+    """Return whether a layer's start number `place` is new and not hopeless."""
+    if place and values[place] > PROMISING * values[0]:
+        return False
+    return not any(np.array_equal(tables[place], earlier) for earlier in tables[:place])
 
 
 def _table(problem: Problem, placement: Placement) -> NDArray[np.int32]:
