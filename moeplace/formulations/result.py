@@ -55,8 +55,12 @@ class Result:
         Incumbents in the order they were found.
     baselines
         Scores of contiguous, random and EPLB on the same problem.
-    scores_by_phase
-        Scores of this placement in prefill and in decode.
+    scores_by_phase, baselines_by_phase
+        Scores of this placement, and of the baselines, in prefill and in decode.
+    baseline_duplicates
+        Layers in which a baseline holds an expert twice on a rank.
+    violations
+        Rules of the problem that the placement breaks; none unless it was given.
     holdout, holdout_baselines
         Scores on the part not optimized on, None and empty without one.
     """
@@ -73,6 +77,9 @@ class Result:
     history: tuple[Incumbent, ...] = ()
     baselines: Mapping[str, Score] = field(default_factory=dict)
     scores_by_phase: Mapping[str, Score] = field(default_factory=dict)
+    baselines_by_phase: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    baseline_duplicates: Mapping[str, int] = field(default_factory=dict)
+    violations: tuple[str, ...] = ()
     holdout: Score | None = None
     holdout_baselines: Mapping[str, Score] = field(default_factory=dict)
 
@@ -117,6 +124,11 @@ class Result:
             "score": None if self.score is None else self.score.to_dict(),
             "scores_by_phase": _scores(self.scores_by_phase),
             "baselines": _scores(self.baselines),
+            "baselines_by_phase": {
+                phase: _scores(named) for phase, named in self.baselines_by_phase.items()
+            },
+            "layers_with_duplicates": dict(self.baseline_duplicates),
+            "violations": list(self.violations),
             "holdout": holdout,
             "history": [
                 {"elapsed_s": i.elapsed_s, "value": i.value, "gap": i.gap} for i in self.history

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from moeplace.errors import InfeasibleError, InputError, LimitError, MoeplaceError
+from moeplace.errors import InputError, LimitError
 from moeplace.formulations.bounds import Bound, lower_bound
 from moeplace.formulations.registry import load_solver, solver_info
-from moeplace.formulations.result import OPTIMAL_GAP, Incumbent, Result, relative_gap
+from moeplace.formulations.report import beside_baselines, checked_bound
+from moeplace.formulations.result import Incumbent, Result
 from moeplace.formulations.solver import Run, Solved
 from moeplace.placement import evaluate, violations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from moeplace.placement import Placement, Problem, Score
-
-BASELINES = ("contiguous", "random", "eplb")
-AGREEMENT = 1e-9  # a bound may exceed a value by rounding only
+    from moeplace.placement import Placement, Problem
 
 
 class _Tracker:
@@ -113,68 +111,16 @@ def solve(
     if placement is None:
         raise LimitError(f"{solver} found no placement within its limit; allow it more time")
     score = evaluate(problem, placement)
-    bound = _checked_bound(problem, info.feasible, placement, score, bound, solved)
-    gap = relative_gap(score.objective, None if bound is None else bound.value)
-    runtime_s = time.monotonic() - started
-    others = baselines(problem, seed)
-    scores = {phase: evaluate(problem.at_phase(phase), placement) for phase in _phases(problem)}
-    scores[problem.phase] = score
-    held_out: Score | None = None
-    held_out_others: Mapping[str, Score] = {}
-    if problem.holdout is not None:
-        other = problem.with_workload(problem.holdout)
-        held_out = evaluate(other, placement)
-        held_out_others = {name: evaluate(other, p) for name, p in others.items()}
-    return Result(
-        problem=problem,
-        placement=placement,
-        score=score,
-        status="optimal" if gap is not None and gap <= OPTIMAL_GAP else "feasible",
+    bound = checked_bound(problem, info.feasible, placement, score, bound, solved)
+    return beside_baselines(
+        problem,
+        placement,
+        score,
+        bound,
+        broken=[],
         limit=solved.limit,
         solver=solver,
         seed=seed,
-        runtime_s=runtime_s,
-        bound=bound,
-        history=tuple(tracker.history),
-        baselines={name: evaluate(problem, p) for name, p in others.items()},
-        scores_by_phase={phase: scores[phase] for phase in ("prefill", "decode")},
-        holdout=held_out,
-        holdout_baselines=held_out_others,
+        runtime_s=time.monotonic() - started,
+        history=tracker.history,
     )
-
-
-def baselines(problem: Problem, seed: int = 0) -> dict[str, Placement]:
-    """Return the placements of contiguous, random and EPLB."""
-    placements = {}
-    for name in BASELINES:
-        solved = load_solver(name)(problem, Run(seed=seed), None)
-        if solved.placement is None:
-            raise InfeasibleError(f"baseline {name} found no placement")
-        placements[name] = solved.placement
-    return placements
-
-
-def _phases(problem: Problem) -> list[str]:
-    return [phase for phase in ("prefill", "decode") if phase != problem.phase]
-
-
-def _checked_bound(
-    problem: Problem,
-    feasible: bool,
-    placement: Placement,
-    score: Score,
-    bound: Bound | None,
-    solved: Solved,
-) -> Bound | None:
-    """Take the solver's bound if it is better; refuse a contradiction instead of showing it."""
-    if feasible and (broken := violations(problem, placement)):
-        raise MoeplaceError(f"internal error, please report: infeasible placement: {broken[0]}")
-    if solved.lower_bound is not None and (bound is None or solved.lower_bound > bound.value):
-        layers = bound.layer_value if bound is not None else score.layer_objective * 0
-        bound = Bound(solved.lower_bound, "solver", {"solver": solved.lower_bound}, layers)
-    if bound is not None and feasible and bound.value > score.objective * (1 + AGREEMENT):
-        raise MoeplaceError(
-            f"internal error, please report: bound {bound.value!r} ({bound.method}) exceeds the "
-            f"value {score.objective!r} of a feasible placement"
-        )
-    return bound
