@@ -43,7 +43,7 @@ def exchange_layer(
         Packings in all, and donors considered for each expert of the fullest rank.
     """
     num_ranks, slots = table.shape
-    best = _max_load(load / count, table)
+    best: float = _max_load(load / count, table)
     improved = True
     while improved and tries > 0 and best > target:
         improved = False

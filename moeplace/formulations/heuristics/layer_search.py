@@ -36,6 +36,26 @@ class SearchTerms:
     linear: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    row
+        (slots,) the layer's slots.
+    value
+        The layer's objective as the search kept it: without the constants of ``time`` (kernel
+        floors, α, latency), exact for dispatch ``even``.
+    tries
+        Moves whose communication was worked out.
+    """
+
+    row: NDArray[np.int32]
+    value: float
+    tries: int
+
+
 def search_terms(problem: Problem) -> SearchTerms:
     """Return the communication part of the objective as linear functions of the touches.
 
@@ -77,8 +97,8 @@ def improve_layer(
     seed: int,
     passes: int,
     max_tries: int,
-) -> NDArray[np.int32]:
-    """Return a layer's slots after descent from `row`.
+) -> Descent:
+    """Descend from a layer's slots `row`.
 
     Parameters
     ----------
@@ -104,7 +124,7 @@ def improve_layer(
     rng = np.random.default_rng([seed, layer])
     orders = np.array([rng.permutation(row.size) for _ in range(passes)], np.int64)
     table = row.reshape(problem.num_ranks, problem.slots_per_rank).copy()
-    improved, _, _ = descend(
+    improved, value, tries = descend(
         table,
         problem.num_experts,
         problem.max_replicas,
@@ -122,8 +142,7 @@ def improve_layer(
         orders,
         max_tries,
     )
-    flat: NDArray[np.int32] = improved.reshape(-1)
-    return flat
+    return Descent(improved.reshape(-1), float(value), int(tries))
 
 
 def _token_index(

@@ -9,10 +9,12 @@ import numpy as np
 
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
-from moeplace.formulations.heuristics.lpt import lpt
+from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
 from moeplace.formulations.heuristics.simple import contiguous
+from moeplace.formulations.heuristics.tables import to_placement, usable_replicas
 from moeplace.formulations.solver import Solved
 from moeplace.placement import Placement, evaluate, violations
+from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,20 +32,39 @@ PROMISING = 1.25  # a start this much worse than the layer's best is not worth a
 def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Start every layer from the best of several placements and descend.
 
-    Starts: contiguous, LPT without and with redundant experts, EPLB freed of duplicates, and
-    `initial`. Deterministic for a seed unless a time limit cuts it short.
+    Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
+    kernel times, without and with redundant experts, and `initial`. Deterministic for a seed
+    unless a time limit cuts it short.
     """
-    starts = [contiguous(problem, run, None), lpt(problem, run, None), eplb(problem, run, None)]
-    if problem.redundant:
-        starts.append(lpt(problem.replace(redundant=0), run, None))
     candidates = [
         without_duplicates(problem, solved.placement)
-        for solved in starts
+        for solved in (contiguous(problem, run, None), eplb(problem, run, None))
         if solved.placement is not None
     ]
+    candidates += _packings(problem)
     if initial is not None:
         candidates.append(initial)
     return _descend(problem, run, candidates, starts_per_layer=2)
+
+
+def _packings(problem: Problem) -> list[Placement]:
+    """Return packings of what a rank adds up: pairs, and for ``time`` the kernel's seconds.
+
+    In decode a hot and a cold expert stream the same weights, so packing pairs is not enough.
+    """
+    share = problem.load_share
+    counts = [np.ones(share.shape, np.int64)]
+    if problem.redundant:
+        counts.append(greedy_replicas(share, usable_replicas(problem), problem.num_ranks))
+    packed = []
+    for count in counts:
+        weights = [share]
+        if problem.objective == "time":
+            weights.append(count * slot_compute_s(problem, share / count))
+        for weight in weights:
+            table = lpt_table(weight, count, problem.num_ranks, problem.slots_per_rank)
+            packed.append(to_placement(problem, balance_swaps(weight, table, problem.num_ranks)))
+    return packed
 
 
 def local_search(problem: Problem, run: Run, initial: Placement | None) -> Solved:
@@ -64,13 +85,7 @@ def without_duplicates(problem: Problem, placement: Placement) -> Placement:
             experts = list(dict.fromkeys(int(e) for e in slots if e >= 0))
             base = rank * problem.slots_per_rank
             table[layer, base : base + len(experts)] = experts
-    return Placement(
-        table,
-        problem.rank_of_slot,
-        problem.num_experts,
-        problem.num_ranks,
-        problem.workload.layer_ids,
-    )
+    return to_placement(problem, table)
 
 
 def _descend(
@@ -81,11 +96,11 @@ def _descend(
         return Solved(None)
     values = np.array([evaluate(problem, c).layer_objective for c in feasible])
     order = np.argsort(values, axis=0, kind="stable")
-    tables = np.array([_table(problem, c) for c in feasible])
+    tables = np.array([without_duplicates(problem, c).expert_of_slot for c in feasible])
     layers = np.arange(problem.num_layers)
     best = tables[order[0], layers]
     best_value = values[order[0], layers]
-    run.report(_placement(problem, best))
+    run.report(to_placement(problem, best))
     terms = search_terms(problem)
 
     def task(job: tuple[int, int]) -> tuple[int, NDArray[np.int32]] | None:
@@ -93,15 +108,10 @@ def _descend(
         if run.out_of_time():
             return None
         start = tables[order[place, layer], layer]
-        return layer, improve_layer(
-            problem,
-            terms,
-            layer,
-            start,
-            seed=run.seed,
-            passes=PASSES,
-            max_tries=MAX_TRIES,
+        descent = improve_layer(
+            problem, terms, layer, start, seed=run.seed, passes=PASSES, max_tries=MAX_TRIES
         )
+        return layer, descent.row
 
     jobs = [
         (place, layer)
@@ -123,14 +133,14 @@ def _descend(
             for item in found:
                 if item is not None:
                     rows[item[0]] = item[1]
-            trial = evaluate(problem, _placement(problem, rows)).layer_objective
+            trial = evaluate(problem, to_placement(problem, rows)).layer_objective
             better = trial < best_value
             best[better], best_value[better] = rows[better], trial[better]
             if better.any():
-                run.report(_placement(problem, best))
+                run.report(to_placement(problem, best))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return Solved(_placement(problem, best), limit="time" if cut_short else "")
+    return Solved(to_placement(problem, best), limit="time" if cut_short else "")
 
 
 def _worth_it(tables: NDArray[np.int32], values: NDArray[np.float64], place: int) -> bool:
@@ -138,18 +148,3 @@ def _worth_it(tables: NDArray[np.int32], values: NDArray[np.float64], place: int
     if place and values[place] > PROMISING * values[0]:
         return False
     return not any(np.array_equal(tables[place], earlier) for earlier in tables[:place])
-
-
-def _table(problem: Problem, placement: Placement) -> NDArray[np.int32]:
-    """Return (layers, slots) of a feasible placement in the problem's own slots."""
-    return without_duplicates(problem, placement).expert_of_slot
-
-
-def _placement(problem: Problem, table: NDArray[np.int32]) -> Placement:
-    return Placement(
-        table,
-        problem.rank_of_slot,
-        problem.num_experts,
-        problem.num_ranks,
-        problem.workload.layer_ids,
-    )

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
+from moeplace.formulations.heuristics.portfolio import auto, without_duplicates
+from moeplace.formulations.heuristics.simple import contiguous
+from moeplace.formulations.solver import Run
+from moeplace.hwmodels import System
+from moeplace.models import ModelSpec
+from moeplace.placement import OBJECTIVES, Placement, Problem, evaluate, make_problem, violations
+from moeplace.traces import RoutingTrace, Workload
+
+MODEL = ModelSpec(
+    name="tiny",
+    num_layers=2,
+    moe_layers=(0, 1),
+    num_experts=12,
+    top_k=3,
+    hidden_size=64,
+    moe_intermediate_size=32,
+)
+
+
+def system(kind: str) -> System:
+    constants = {
+        "link_GBps": 2.0,
+        "hbm_GBps": 20.0,
+        "hbm_GB": 1.0,
+        "peak_tflops": {"bf16": 0.02},
+        "tile_tokens": 4,
+        "link_latency_us": 0.5,
+    }
+    if kind == "mesh":
+        return System("m", "mesh", "", 6, rows=2, columns=3, **constants)
+    return System("c", "cluster", "", 6, node_size=4, nic_GBps=0.5, nic_latency_us=2.0, **constants)
+
+
+def problem(kind: str, dedup: str, objective: str, redundant: int) -> Problem:
+    rng = np.random.default_rng(5)
+    popularity = 0.9 * rng.dirichlet(np.full(12, 0.7), size=2) + 0.1 / 12
+    ids = np.array([[rng.choice(12, 3, replace=False, p=p) for p in popularity] for _ in range(80)])
+    workload = Workload.from_trace(RoutingTrace.from_arrays(ids, num_experts=12))
+    return make_problem(
+        MODEL,
+        system(kind),
+        workload,
+        redundant,
+        objective,
+        dedup,
+        tokens_per_rank=50,
+        slots_per_rank=3,
+    )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("dedup", ["none", "rank", "node", "multicast"])
+@pytest.mark.parametrize("kind", ["mesh", "cluster"])
+def test_incremental_value_is_the_evaluated_objective(kind, dedup, objective):
+    """The search's running objective equals evaluate() up to the constants it leaves out."""
+    p = problem(kind, dedup, objective, redundant=4)
+    start = contiguous(p, Run(), None).placement
+    assert start is not None
+    table = without_duplicates(p, start).expert_of_slot
+    terms = search_terms(p)
+    for layer in range(2):
+        descent = improve_layer(p, terms, layer, table[layer], seed=1, passes=4, max_tries=400)
+        rows = table.copy()
+        rows[layer] = descent.row
+        after = Placement(rows, p.rank_of_slot, 12, 6, p.workload.layer_ids)
+        assert not violations(p, after)
+        score = evaluate(p, after)
+        constant = 0.0
+        if objective == "time":
+            constant = p.compute_constants[0] + 2 * float(p.plan.uniform_latency_s.max())
+        assert descent.value == pytest.approx(score.layer_objective[layer] - constant, rel=1e-9)
+        assert descent.tries > 0
+
+
+def test_descent_finds_the_planted_clusters():
+    """Experts that always fire together end up together when copies are what counts."""
+    rng = np.random.default_rng(0)
+    clusters = rng.permutation(12).reshape(4, 3)
+    ids = clusters[rng.integers(4, size=(200, 2))]
+    workload = Workload.from_trace(RoutingTrace.from_arrays(ids, num_experts=12))
+    mesh = system("mesh").replace(rows=2, columns=2, ranks=4)
+    p = make_problem(MODEL, mesh, workload, 0, "copies", "rank", tokens_per_rank=10)
+    found = evaluate(p, auto(p, Run(), None).placement)
+    assert found.ranks_per_token == pytest.approx(1.0)
+
+
+def test_retires_replicas_that_cost_more_than_they_bring():
+    """In a weight-bound step a redundant expert only adds weights to stream: none is kept."""
+    p = problem("mesh", "none", "time", redundant=6).replace(tokens_per_rank=4)
+    slow_memory = p.replace(system=p.system.replace(hbm_GBps=0.01, link_GBps=1e6))
+    placement = auto(slow_memory, Run(), None).placement
+    assert placement is not None
+    assert (placement.replica_count.sum(axis=1) == 12).all()
