@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def route(
     uniform: NDArray[np.float32],
     odds: NDArray[np.float32],
@@ -93,10 +93,16 @@ def route(
                 ids[token, place] = e
                 if found < top_k:
                     found += 1
-        ids[token].sort()
+        for place in range(1, top_k):
+            e = ids[token, place]
+            before = place - 1
+            while before >= 0 and ids[token, before] > e:
+                ids[token, before + 1] = ids[token, before]
+                before -= 1
+            ids[token, before + 1] = e
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _open_groups(
     group_score: NDArray[np.float32],
     live: NDArray[np.int64],
@@ -121,7 +127,7 @@ def _open_groups(
         have += live[chosen]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _most_live(live: NDArray[np.int64], is_open: NDArray[np.bool_], skip: int, count: int) -> int:
     """Return the live experts of the `count` fullest closed groups other than `skip`."""
     total = 0
@@ -137,7 +143,7 @@ def _most_live(live: NDArray[np.int64], is_open: NDArray[np.bool_], skip: int, c
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def rake(
     ids: NDArray[np.int32],
     weight: NDArray[np.float64],

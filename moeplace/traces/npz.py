@@ -83,7 +83,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         If the file is missing, truncated, corrupt, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: a single array; an npz file with named arrays expected")
             return {key: file[key] for key in file.files}

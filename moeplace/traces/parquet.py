@@ -49,7 +49,13 @@ def write_parquet_file(trace: RoutingTrace, path: Path) -> None:
     import pyarrow.parquet as pq
 
     with atomic_write(path, "wb") as file:
-        pq.write_table(_table(trace), file, compression="zstd", row_group_size=ROW_GROUP)
+        pq.write_table(
+            _table(trace),
+            file,
+            compression="zstd",
+            row_group_size=ROW_GROUP,
+            write_page_checksum=True,
+        )
 
 
 def write_parquet_folder(trace: RoutingTrace, path: Path) -> None:
@@ -108,7 +114,10 @@ def read_parquet(
     if not files:
         raise InputError(f"{path}: the folder holds no .parquet file")
     try:
-        tables = [pq.read_table(file, partitioning=None) for file in files]
+        tables = [
+            pq.read_table(file, partitioning=None, page_checksum_verification=True)
+            for file in files
+        ]
         meta = _read_meta(path, tables[0])
         table = pa.concat_tables(tables)
     except FileNotFoundError as error:
