@@ -64,7 +64,7 @@ def balanced_table(
     if far.size and replicas > load.shape[1] and tries > 0:
         changed, changed_count = ranks[far], count[far]
         target = bound[far] * (1 + WORTH_EXCHANGING)
-        exchange_layers(load[far], changed_count, changed, target, tries, DONORS)
+        exchange_layers(load[far], changed_count, changed, target, tries, DONORS, fill)
         ranks[far] = changed
     return table
 

@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moeplace.formulations.exact.pulp.variables import Variables
+
+
+def set_objective(model: Any, variables: Variables) -> None:
+    """Minimize the load of the fullest rank."""
+    model += variables.fullest
