@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 THREADS = 2
 CHUNK = 20  # descents between two reports; at most one per layer and start
 PASSES = 8
-MAX_TRIES = 12_000  # moves of one layer whose communication is worked out
+MAX_TRIES = 15_000  # moves of one layer whose communication is worked out
 PROMISING = 1.25  # a start this much worse than the layer's best is not worth a descent
 
 

@@ -260,13 +260,13 @@ def descend(
                                     c, q = _refactor(c, q, old1[j], new1[j])
                                 after = 0.0 if c > 0 else q
                                 change[j] += weight[t] * (before - after)
-                links_old = _peak(links, link_group)
+                links_old = _peaks(links, link_group, SMOOTHING)
                 for link in range(links.size):
                     add = 0.0
                     for n in range(m):
                         add += link_seconds[link, changed[n]] * change[changed[n]]
                     trial_links[link] = links[link] + add
-                gain = compute_gain + links_old - _peak(trial_links, link_group)
+                gain = compute_gain + links_old - _peaks(trial_links, link_group, SMOOTHING)
                 for n in range(m):
                     gain -= linear[changed[n]] * change[changed[n]]
                 if gain <= 1e-9 * value:
@@ -382,15 +382,22 @@ def _smoothed(rank_cost: NDArray[np.float64]) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _peak(links: NDArray[np.float64], group: NDArray[np.int64]) -> float:
-    first = 0.0
-    second = 0.0
-    for link in range(links.size):
-        if group[link] == 0:
-            first = max(first, links[link])
-        else:
-            second = max(second, links[link])
-    return first + second
+def _peaks(links: NDArray[np.float64], group: NDArray[np.int64], smoothing: float) -> float:
+    """Return the sum over both groups of the busiest link, plus smoothed mean squares."""
+    value = 0.0
+    for wanted in range(2):
+        peak = 0.0
+        square = 0.0
+        total = 0.0
+        for link in range(links.size):
+            if group[link] == wanted:
+                peak = max(peak, links[link])
+                square += links[link] * links[link]
+                total += links[link]
+        value += peak
+        if total > 0.0:
+            value += smoothing * square / total
+    return value
 
 
 @njit(cache=True, nogil=True)
@@ -402,4 +409,4 @@ def _value(
     linear: NDArray[np.float64],
 ) -> float:
     peak = rank_cost.max() if rank_cost.size else 0.0
-    return float(peak + _peak(links, group) + np.dot(linear, touch))
+    return float(peak + _peaks(links, group, 0.0) + np.dot(linear, touch))
