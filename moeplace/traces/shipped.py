@@ -113,7 +113,7 @@ def shipped_trace(name: str) -> RoutingTrace:
 def _entry(name: str) -> dict[str, Any]:
     catalogue = _catalogue()
     if name not in catalogue:
-        raise unknown_name("workload", name, catalogue, "moeplace trace info --list")
+        raise unknown_name("workload", name, catalogue, "moeplace.traces.shipped_workloads()")
     return catalogue[name]
 
 

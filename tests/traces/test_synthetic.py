@@ -53,7 +53,8 @@ def test_same_seed_same_sets():
         assert a.weight.tobytes() == b.weight.tobytes()
     assert alone[0].weight.tobytes() == first[0].weight.tobytes()
     assert other[0].ids.tobytes() != first[0].ids.tobytes()
-    assert first[0].ids.tobytes() != first[1].ids.tobytes()
+    twice = synthesize_token_sets(load[[0, 0]], 4, sets_per_layer=256)
+    assert twice[0].ids.tobytes() != twice[1].ids.tobytes()
 
 
 def test_experts_without_load_never_appear_and_rare_ones_do():
