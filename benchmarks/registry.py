@@ -1,0 +1,42 @@
+"""What `python -m benchmarks` runs: one entry per case, loaded on use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Case:
+    """A benchmark.
+
+    Attributes
+    ----------
+    name, title
+        What `--only` calls it, and its heading.
+    target
+        ``"module:function"``; the function takes `quick` and returns Markdown.
+    """
+
+    name: str
+    title: str
+    target: str
+
+    def run(self, quick: bool) -> str:
+        """Run the case and return what it found, as Markdown."""
+        module, function = self.target.split(":")
+        return cast("Callable[[bool], str]", getattr(import_module(module), function))(quick)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("commands", "Commands from start to end", "benchmarks.commands:report"),
+        Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
+        Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
+    )
+}
