@@ -32,7 +32,45 @@ class TouchBounds:
     most_per_rank: NDArray[np.float64]
 
 
-def distinct_bound(problem: Problem, part_capacity: int) -> NDArray[np.float64]:
+@dataclass(frozen=True, eq=False)
+class Together:
+    """What the token sets of one layer say about pairs, whatever the placement.
+
+    Attributes
+    ----------
+    mean_size
+        Mean experts of a token set.
+    strongest
+        (experts, experts) chance of a token using the expert and its partner, strongest first.
+    eigenvalues
+        (experts,) of the co-activation matrix with zero diagonal, largest first, at least 0.
+    """
+
+    mean_size: float
+    strongest: NDArray[np.float64]
+    eigenvalues: NDArray[np.float64]
+
+
+def together(problem: Problem) -> list[Together] | None:
+    """Return the pair structure of each layer, None if only loads are known."""
+    if problem.workload.token_sets is None:
+        return None
+    found = []
+    for sets in problem.workload.token_sets:
+        matrix = _coactivation(sets.ids, sets.weight, problem.num_experts)
+        found.append(
+            Together(
+                float(sets.weight @ (sets.ids >= 0).sum(axis=1)) / float(sets.weight.sum()),
+                -np.sort(-matrix, axis=1),
+                np.maximum(np.linalg.eigvalsh(matrix)[::-1], 0.0),
+            )
+        )
+    return found
+
+
+def distinct_bound(
+    problem: Problem, pairs_of: list[Together] | None, part_capacity: int
+) -> NDArray[np.float64]:
     """Return (layers,) a bound on the expected distinct parts a token touches.
 
     Parts (ranks or nodes) hold at most `part_capacity` experts each.
@@ -49,26 +87,26 @@ def distinct_bound(problem: Problem, part_capacity: int) -> NDArray[np.float64]:
     Valid for every dispatch policy.
     """
     experts, k = problem.num_experts, problem.top_k
-    least = np.full(problem.num_layers, float(-(-k // part_capacity)))
-    if problem.workload.token_sets is None or part_capacity >= experts:
-        return least
+    if pairs_of is None or part_capacity >= experts:
+        return np.full(problem.num_layers, float(-(-k // part_capacity)))
     chance = np.sort(k * problem.load_share, axis=1)
-    single = chance[:, : experts - problem.redundant].sum(axis=1)
-    for layer, sets in enumerate(problem.workload.token_sets):
-        together = _coactivation(sets.ids, sets.weight, experts)
-        partners = -np.sort(-together, axis=1)[:, : part_capacity - 1]
-        eigen = np.maximum(np.linalg.eigvalsh(together)[::-1], 0.0)
-        full = experts // part_capacity
-        amounts = np.zeros(experts)
-        amounts[:full] = part_capacity
-        if full < experts:
-            amounts[full] = experts - full * part_capacity
-        pairs = 0.5 * min(float(partners.sum()), float((amounts * eigen).sum()))
-        size = float(sets.weight @ (sets.ids >= 0).sum(axis=1)) / float(sets.weight.sum())
-        count = size - (k - single[layer]) if problem.redundant else size
-        m = np.arange(1, k + 1)
-        chords = 2 * (m * count - pairs) / (m * (m + 1))
-        least[layer] = max(least[layer], float(chords.max()))
+    replicated = chance[:, experts - problem.redundant :].sum(axis=1) if problem.redundant else 0.0
+    size = np.array([layer.mean_size for layer in pairs_of])
+    full, rest = divmod(experts, part_capacity)
+    amount = np.zeros(experts)
+    amount[:full], amount[full : full + 1] = part_capacity, rest
+    pairs = np.array(
+        [
+            min(layer.strongest[:, : part_capacity - 1].sum(), amount @ layer.eigenvalues) / 2
+            for layer in pairs_of
+        ]
+    )
+    m = np.arange(1, k + 1)
+    count = (size - replicated)[:, None]
+    chords = 2 * (m * count - pairs[:, None]) / (m * (m + 1))
+    # a token set has at least one expert, and ⌈size / capacity⌉ parts if all sets are full
+    floor = -(-k // part_capacity) if (size >= k * (1 - 1e-12)).all() else 1
+    least: NDArray[np.float64] = np.maximum(chords.max(axis=1), float(floor))
     return least
 
 
@@ -81,9 +119,9 @@ def _coactivation(
     rows, k = np.nonzero(ids >= 0)
     uses = csr_array((np.ones(rows.size), (rows, ids[rows, k])), shape=(ids.shape[0], experts))
     scaled = csr_array((weight[rows], (rows, ids[rows, k])), shape=(ids.shape[0], experts))
-    together: NDArray[np.float64] = (uses.T @ scaled).toarray() / weight.sum()
-    np.fill_diagonal(together, 0.0)
-    return (together + together.T) / 2
+    matrix: NDArray[np.float64] = (uses.T @ scaled).toarray() / weight.sum()
+    np.fill_diagonal(matrix, 0.0)
+    return (matrix + matrix.T) / 2
 
 
 def touch_bounds(problem: Problem) -> TouchBounds:
@@ -93,11 +131,12 @@ def touch_bounds(problem: Problem) -> TouchBounds:
     if problem.dedup == "none":
         total = np.where(problem.load_share.any(axis=1), float(problem.top_k), 0.0)
         return TouchBounds(total, np.zeros_like(total), most)
-    ranks = distinct_bound(problem, problem.slots_per_rank)
+    pairs_of = together(problem)
+    ranks = distinct_bound(problem, pairs_of, problem.slots_per_rank)
     nodes = np.zeros_like(ranks)
     if problem.dedup == "node":
         fullest = int(np.bincount(problem.plan.topology.node_of_rank).max())
-        nodes = distinct_bound(problem, problem.slots_per_rank * fullest)
+        nodes = distinct_bound(problem, pairs_of, problem.slots_per_rank * fullest)
     return TouchBounds(ranks, nodes, np.minimum(most, 1.0))
 
 
@@ -117,8 +156,8 @@ def remote_bound(problem: Problem) -> NDArray[np.float64]:
         extra = np.zeros(problem.num_layers)
     total = chance.sum(axis=1)
     remote = np.maximum(total - (total + extra) / problem.num_ranks, 0.0)
-    together = 1 if problem.dedup == "none" else min(problem.top_k, problem.slots_per_rank)
-    least: NDArray[np.float64] = remote / together
+    shared = 1 if problem.dedup == "none" else min(problem.top_k, problem.slots_per_rank)
+    least: NDArray[np.float64] = remote / shared
     return least
 
 
@@ -157,8 +196,8 @@ def spread_bound(
     each[np.arange(member.size), member_set] = -1.0
     rows.append(csr_array(each))
     share = np.zeros((sets, width))
-    together = np.ones(sets) if problem.dedup == "none" else np.minimum(size, problem.top_k)
-    share[:, sets : sets + ranks] = inside / together[:, None]
+    shared = np.ones(sets) if problem.dedup == "none" else np.minimum(size, problem.top_k)
+    share[:, sets : sets + ranks] = inside / shared[:, None]
     share[np.arange(sets), np.arange(sets)] = -1.0
     rows.append(csr_array(share))
     fixed = sum(block.shape[0] for block in rows)

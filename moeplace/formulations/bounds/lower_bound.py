@@ -14,6 +14,7 @@ from moeplace.formulations.bounds.load import max_rank_pairs_bound
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from moeplace.formulations.bounds.communication import TouchBounds
     from moeplace.placement import Problem
 
 
@@ -41,10 +42,11 @@ def lower_bound(problem: Problem) -> Bound:
     layer_value = compute.layer_value.copy()
     method = [f"compute: {compute.method}"]
     sizes = problem.system.copy_bytes(problem.model.payload_size)
+    touches = None if _sources_matter(problem) else touch_bounds(problem)
     for name, use, size in zip(
         ("dispatch", "combine"), problem.plan.uniform_use, sizes, strict=True
     ):
-        layer = _collective(problem, name, use, size)
+        layer = _collective(problem, touches, name, use, size)
         terms[f"{name}_s"] = float(layer.sum())
         layer_value += layer
     method.append(f"communication: {'link averages' if _sources_matter(problem) else 'spread LP'}")
@@ -82,21 +84,23 @@ def _volume(problem: Problem) -> Bound:
 
 
 def _collective(
-    problem: Problem, name: str, use: NDArray[np.float64], size: float
+    problem: Problem,
+    touches: TouchBounds | None,
+    name: str,
+    use: NDArray[np.float64],
+    size: float,
 ) -> NDArray[np.float64]:
     """Return (layers,) seconds that a dispatch or combine takes at least."""
     plan, system = problem.plan, problem.system
     bandwidth = plan.topology.bandwidth_Bps
     seconds_per_touch = problem.tokens * size * use / bandwidth[:, None]
     latency = 0.0
-    if _sources_matter(problem):
+    if touches is None:
         volume_s = problem.tokens * remote_bound(problem) * size / bandwidth.sum()
         if plan.latency_s.size and (volume_s > 0).all():
             latency = float(plan.latency_s.min())
     else:
-        volume_s = spread_bound(
-            problem, touch_bounds(problem), seconds_per_touch, np.zeros(plan.num_sets)
-        )
+        volume_s = spread_bound(problem, touches, seconds_per_touch, np.zeros(plan.num_sets))
         if plan.num_sets and (volume_s > 0).all():
             latency = float(plan.uniform_latency_s.min())
     seconds: NDArray[np.float64] = system.in_situ_factor * (
