@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeplace.errors import InputError
+from moeplace.errors import InputError, UsageError
+from moeplace.files import atomic_write
 from moeplace.traces.importers.registry import find_importer
 from moeplace.traces.io import load_trace, load_workload
 from moeplace.traces.shipped import shipped_workloads
@@ -96,7 +97,8 @@ def join_loads(workloads: Sequence[Workload]) -> Workload:
         return first
     for other in others:
         same = first.load.shape == other.load.shape and first.layer_ids == other.layer_ids
-        if not same or None not in (a := {first.top_k, other.top_k}) and len(a) > 1:
+        known = {first.top_k, other.top_k} - {None}
+        if not same or len(known) > 1:
             raise InputError(
                 f"loads {first.name!r} and {other.name!r} differ in experts, top_k or layers; "
                 "join loads of one model and the same layers"
@@ -113,6 +115,37 @@ def join_loads(workloads: Sequence[Workload]) -> Workload:
         top_k=next((w.top_k for w in workloads if w.top_k is not None), None),
         source="; ".join(dict.fromkeys(w.source for w in workloads if w.source)),
     )
+
+
+def save_loads(workload: Workload, path: str | Path) -> None:
+    """Write loads as npz; `load_workload` reads them again.
+
+    Parameters
+    ----------
+    workload
+        What to write; its token sets are left out.
+    path
+        The file; it appears whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        If the name does not end in .npz.
+    InputError
+        If it cannot be written there.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise UsageError(f"{path}: write loads as X.npz")
+    arrays: dict[str, Any] = {"load": workload.load}
+    if workload.layer_ids is not None:
+        arrays["layer_ids"] = np.asarray(workload.layer_ids, np.int32)
+    if workload.top_k is not None:
+        arrays["top_k"] = np.int64(workload.top_k)
+    if workload.phase is not None:
+        arrays["phase"] = np.str_(workload.phase)
+    with atomic_write(target, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _holds_loads(path: str | Path, format: str | None) -> bool:
@@ -136,10 +169,10 @@ def _holds_loads(path: str | Path, format: str | None) -> bool:
 
 
 def _joined_requests(traces: Sequence[RoutingTrace]) -> Any:
-    if any(trace.request is None for trace in traces):
-        return None
     parts, offset = [], 0
     for trace in traces:
+        if trace.request is None:
+            return None
         number = np.unique(trace.request, return_inverse=True)[1].astype(np.int64)
         parts.append(number + offset)
         offset += int(number.max(initial=-1)) + 1

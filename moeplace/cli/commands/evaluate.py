@@ -1,0 +1,60 @@
+"""`moeplace evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moeplace.cli.options import (
+    OUTPUT,
+    FormatOption,
+    PlacementArgument,
+    ProblemOptions,
+    QuietOption,
+    takes_problem,
+)
+from moeplace.cli.output import Format, Output
+
+
+@takes_problem
+def evaluate(
+    problem_options: ProblemOptions,
+    placement: PlacementArgument,
+    result: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
+    ] = None,
+    format: FormatOption = Format.table,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a given placement beside contiguous, random, EPLB and the lower bound.
+
+    Options that are not given are those the placement was made with, if its file says so.
+
+    Example: moeplace evaluate placement.json --phase decode
+    """
+    from moeplace.cli.files import check_writable, write_json
+    from moeplace.cli.inputs import build_problem
+    from moeplace.cli.progress import Progress
+    from moeplace.cli.recall import read_given, recall
+    from moeplace.cli.result_view import csv_rows, draw_result
+
+    out = Output(format, quiet)
+    check_writable(result, (".json",))
+    with Progress("reading", quiet=quiet) as progress:
+        from moeplace.formulations.report import evaluate_result
+
+        given, options = read_given(recall(problem_options, placement), placement)
+        problem = build_problem(options, out.note)
+        progress.stage("evaluate")
+        found = evaluate_result(problem, given, options.seed)
+    document = found.to_dict(placement_path=str(placement))
+    if result is not None:
+        write_json(document, result)
+    out.show(document, csv_rows(document), lambda: draw_result(document, out))
+    for broken in found.violations[:5]:
+        out.note(f"breaks a rule: {broken}")
+    if (more := len(found.violations) - 5) > 0:
+        out.note(f"and {more} more; --format json lists all")

@@ -1,0 +1,87 @@
+"""`moeplace solve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moeplace.cli.options import (
+    OUTPUT,
+    SEARCH,
+    FormatOption,
+    ProblemOptions,
+    QuietOption,
+    SolverOption,
+    TimeLimitOption,
+    takes_problem,
+)
+from moeplace.cli.output import Format, Output
+
+INTERRUPTED = 130
+
+
+@takes_problem
+def solve(
+    problem_options: ProblemOptions,
+    solver: SolverOption = "auto",
+    time_limit: TimeLimitOption = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Placement to start from; never made worse.", rich_help_panel=SEARCH),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the placement, .json or .npz; `moeplace export` makes engine files of it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    result: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
+    ] = None,
+    format: FormatOption = Format.table,
+    quiet: QuietOption = False,
+) -> None:
+    """Find a placement and show it beside contiguous, random, EPLB and a proven lower bound.
+
+    Example: moeplace solve --model deepseek-v3 --hw wafer -o placement.json
+    """
+    from moeplace.cli.files import check_writable, write_json, write_placement
+    from moeplace.cli.inputs import build_problem
+    from moeplace.cli.progress import Progress
+    from moeplace.cli.result_view import csv_rows, draw_result
+
+    out = Output(format, quiet)
+    check_writable(output, (".json", ".npz"))
+    check_writable(result, (".json",))
+    with Progress("reading", quiet=quiet) as progress:
+        from moeplace.formulations.solve import solve as run
+        from moeplace.placement.formats import read_placement
+
+        problem = build_problem(problem_options, out.note)
+        start = None
+        if initial is not None:
+            start = read_placement(initial, model=problem.model, num_ranks=problem.num_ranks)
+        progress.stage(f"{solver}, {problem.objective}")
+        found = run(
+            problem,
+            solver,
+            time_limit,
+            problem_options.seed,
+            start,
+            on_incumbent=progress.incumbent,
+        )
+    document = found.to_dict(placement_path=None if output is None else str(output))
+    if output is not None and found.placement is not None:
+        write_placement(found.placement, output, problem_options, problem, document)
+    if result is not None:
+        write_json(document, result)
+    out.show(document, csv_rows(document), lambda: draw_result(document, out))
+    if found.limit == "interrupted":
+        out.note("interrupted: this is the best placement found until then")
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,184 @@
+"""From options to a problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moeplace.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from moeplace.cli.options import ProblemOptions
+    from moeplace.models import ModelSpec
+    from moeplace.placement import Problem
+    from moeplace.traces import RoutingTrace, Workload
+
+DEFAULT_FRACTION = 0.5
+
+
+def build_problem(options: ProblemOptions, note: Callable[[str], None]) -> Problem:
+    """Read everything the options name and put the problem together.
+
+    Parameters
+    ----------
+    options
+        As the user gave them.
+    note
+        Where to say what the user should know but did not ask for.
+
+    Raises
+    ------
+    MoeplaceError
+        If something is missing, unknown, unreadable or does not fit together.
+    """
+    from moeplace.hwmodels import load_system
+    from moeplace.models import load_model
+    from moeplace.placement import make_problem
+
+    if options.model is None:
+        raise UsageError("give a model with --model; `moeplace model list` shows the known ones")
+    if options.hw is None:
+        raise UsageError("give a system with --hw; `moeplace hw list` shows the known ones")
+    model = load_model(options.model)
+    system = load_system(options.hw, options.ranks)
+    phase = options.phase
+    if phase not in (None, "prefill", "decode"):
+        raise UsageError(f"--phase is {phase!r}; use prefill or decode")
+    workload, holdout = read_workload(options, model)
+    found = workload.keys() if isinstance(workload, dict) else {workload.phase}
+    if phase is not None and phase not in found and None not in found:
+        note(
+            f"only {' and '.join(str(p) for p in found)} routing is known; "
+            f"{phase} is scored with it"
+        )
+    return make_problem(
+        model,
+        system,
+        workload,
+        redundant=options.redundant or 0,
+        objective=options.objective or "time",
+        dedup=options.dedup,
+        dispatch=options.dispatch or "even",
+        phase=phase,
+        tokens_per_rank=options.tokens_per_rank,
+        slots_per_rank=options.slots_per_rank,
+        weight_dtype=options.weight_dtype,
+        **holdout,
+    )
+
+
+def read_workload(
+    options: ProblemOptions, model: ModelSpec
+) -> tuple[Workload | dict[str, Workload], dict[str, Any]]:
+    """Return the workload, by phase where phases are known, and what is held out of it."""
+    from moeplace.traces import RoutingTrace, default_trace, default_workloads
+    from moeplace.traces.sources import join_traces, load_source
+
+    sources: list[RoutingTrace | Workload]
+    if options.trace:
+        sources = [load_source(name, num_experts=model.num_experts) for name in options.trace]
+    else:
+        shipped = default_trace(model.name)
+        sources = [shipped] if shipped is not None else [*default_workloads(model.name).values()]
+    traces = [source for source in sources if isinstance(source, RoutingTrace)]
+    loads = [source for source in sources if not isinstance(source, RoutingTrace)]
+    if not sources:
+        raise InputError(_nothing_shipped(model.name))
+    if traces and loads:
+        raise UsageError(
+            f"--trace: {traces[0].name!r} holds tokens and {loads[0].name!r} holds loads alone; "
+            "give files of one kind"
+        )
+    if traces:
+        return _split(join_traces(traces), options, model)
+    if options.holdout not in (None, "none"):
+        raise UsageError(
+            "--holdout needs a trace of tokens; this workload is known by its loads alone"
+        )
+    return _loads_by_phase(loads), {}
+
+
+def _loads_by_phase(loads: list[Workload]) -> Workload | dict[str, Workload]:
+    from moeplace.traces.sources import join_loads
+
+    if any(workload.phase is None for workload in loads):
+        return join_loads(loads)
+    phases = dict.fromkeys(str(workload.phase) for workload in loads)
+    return {p: join_loads([w for w in loads if w.phase == p]) for p in phases}
+
+
+def _split(
+    trace: RoutingTrace, options: ProblemOptions, model: ModelSpec
+) -> tuple[Workload | dict[str, Workload], dict[str, Any]]:
+    from moeplace.traces import RoutingTrace
+    from moeplace.traces.sources import load_source
+
+    choice = options.holdout
+    if choice == "none":
+        return _by_phase(trace), {}
+    fraction = DEFAULT_FRACTION if choice is None else _fraction(choice)
+    if choice is not None and fraction is None:
+        held = load_source(choice, num_experts=model.num_experts)
+        if not isinstance(held, RoutingTrace):
+            raise UsageError(f"--holdout {choice}: it holds loads alone; give a trace of tokens")
+        fit, by = trace, "file"
+        share = held.num_tokens / max(1, held.num_tokens + fit.num_tokens)
+    else:
+        share = DEFAULT_FRACTION if fraction is None else fraction
+        by = "request" if _has_requests(trace) else "block"
+        fit, held = trace.split(share, by, options.seed)
+    workload, other = _by_phase(fit), _by_phase(held)
+    reported = _of_phase(other, options.phase or _first_phase(workload))
+    return workload, {"holdout": reported, "holdout_by": by, "holdout_fraction": share}
+
+
+def _fraction(text: str) -> float | None:
+    """Return the number in --holdout, or None if it is the name of a file."""
+    try:
+        value = float(text)
+    except ValueError:
+        if not Path(text).exists() and "/" not in text and "." not in text:
+            raise UsageError(f"--holdout {text!r}: give a fraction, a file or none") from None
+        return None
+    if not 0 < value < 1:
+        raise UsageError(f"--holdout {text}: a fraction must lie between 0 and 1, or say none")
+    return value
+
+
+def _has_requests(trace: RoutingTrace) -> bool:
+    return trace.request is not None and trace.request.min() != trace.request.max()
+
+
+def _by_phase(trace: RoutingTrace) -> Workload | dict[str, Workload]:
+    """Return the workload of each phase the trace has, or one for all of it."""
+    from moeplace.traces import PHASES, Workload
+
+    if trace.phase is None:
+        return Workload.from_trace(trace)
+    held = [name for code, name in enumerate(PHASES) if (trace.phase == code).any()]
+    return {phase: Workload.from_trace(trace, phase=phase) for phase in held}
+
+
+def _first_phase(workload: Workload | Mapping[str, Workload]) -> str | None:
+    """Return the phase that `make_problem` takes when the user names none."""
+    if not isinstance(workload, dict):
+        return None
+    return "prefill" if "prefill" in workload else str(next(iter(workload)))
+
+
+def _of_phase(workload: Workload | dict[str, Workload], phase: str | None) -> Workload:
+    if not isinstance(workload, dict):
+        return workload
+    return workload.get(phase or "", next(iter(workload.values())))
+
+
+def _nothing_shipped(model: str) -> str:
+    from moeplace.traces import shipped_workloads
+
+    models = dict.fromkeys(name.split("/")[0] for name in shipped_workloads())
+    return (
+        f"no workload is shipped for {model} (only for {', '.join(models)}): give a recorded one "
+        "with --trace"
+    )

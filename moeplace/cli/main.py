@@ -1,0 +1,138 @@
+"""The command `moeplace`: its commands, and what an error looks like to a user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from moeplace import __version__
+from moeplace.cli.commands import (
+    bound,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    hw,
+    model,
+    solve,
+    solvers,
+    trace,
+)
+from moeplace.errors import MoeplaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+class Program(TyperGroup):
+    """The root command: every error leaves as one line on stderr and an exit code."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.rich_markup_mode = None  # the list of commands is the help that has to be fast
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command; Ctrl-C leaves with 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("error: interrupted; nothing was written", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run; on its own it ends the process, like every command line program."""
+        run = partial(
+            super().main, args, prog_name, complete_var, False, windows_expand_args, **extra
+        )
+        if not standalone_mode:
+            return run()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        try:
+            code = run()
+        except Exception as error:
+            if os.environ.get("MOEPLACE_DEBUG"):
+                raise
+            code, message = explain(error)
+            print(f"error: {message}", file=sys.stderr)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error and its one line."""
+    if isinstance(error, MoeplaceError):
+        return error.exit_code, _one_line(str(error))
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED, "interrupted"
+    if hasattr(error, "format_message"):  # the parser's own errors
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "moeplace"
+        return 2, f"{_one_line(error.format_message())} (see `{command} --help`)"
+    if isinstance(error, OSError) and error.filename is not None:
+        return 3, f"{error.filename}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return 1, "out of memory; use fewer layers, a smaller trace or a larger machine"
+    return 1, (
+        f"internal error, {type(error).__name__}: {_one_line(str(error))}; "
+        "run with MOEPLACE_DEBUG=1 for the traceback"
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"moeplace {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="moeplace",
+    cls=Program,
+    help="Decide where the experts of a Mixture-of-Experts model live.",
+    epilog="Start with: moeplace solve --model deepseek-v3 --hw wafer",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Decide where the experts of a Mixture-of-Experts model live."""
+    del version
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for command in (solve.solve, compare.compare, evaluate.evaluate, bound.bound, export.export):
+    app.command()(command)
+for command in (solvers.solvers, doctor.doctor):
+    app.command()(command)
+for group in (trace.app, hw.app, model.app):
+    app.add_typer(group)

@@ -1,0 +1,179 @@
+"""The options that commands share, written once."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from moeplace.cli.output import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INSTANCE = "What is placed, where and how it is used"
+SEARCH = "Search"
+OUTPUT = "Output"
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="How to print the result.", rich_help_panel=OUTPUT)
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT),
+]
+SolverOption = Annotated[
+    str,
+    typer.Option("--solver", help="Solver, see `moeplace solvers`.", rich_help_panel=SEARCH),
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="S",
+        help="Seconds for the solver; without it the solver runs to its own end.",
+        rich_help_panel=SEARCH,
+    ),
+]
+
+
+def _option(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=INSTANCE)
+
+
+@dataclass(frozen=True)
+class ProblemOptions:
+    """What the user said about the problem; None where nothing was said."""
+
+    model: Annotated[
+        str | None,
+        _option(
+            "--model",
+            "-m",
+            metavar="M",
+            help="Model: a name of `moeplace model list`, a config.json or a YAML file. Required.",
+        ),
+    ] = None
+    hw: Annotated[
+        str | None,
+        _option(
+            "--hw",
+            metavar="H",
+            help="System: a name of `moeplace hw list`, mesh:RxC or a YAML file. Required.",
+        ),
+    ] = None
+    ranks: Annotated[
+        int | None, _option("--ranks", metavar="N", help="EP size; default: the system's own.")
+    ] = None
+    trace: Annotated[
+        list[str] | None,
+        _option(
+            "--trace",
+            "-t",
+            metavar="F",
+            help="Trace or loads: a file, a folder or a shipped name; repeatable. "
+            "Default: what is shipped for the model.",
+        ),
+    ] = None
+    phase: Annotated[
+        str | None, _option("--phase", metavar="P", help="prefill (default) or decode.")
+    ] = None
+    tokens_per_rank: Annotated[
+        int | None,
+        _option(
+            "--tokens-per-rank",
+            metavar="N",
+            help="Tokens per rank and step; default 4096 in prefill, 128 in decode.",
+        ),
+    ] = None
+    dedup: Annotated[
+        str | None,
+        _option(
+            "--dedup",
+            metavar="D",
+            help="Copies that cross the fabric: none, rank, node, multicast; "
+            "default: what the system's kernels do.",
+        ),
+    ] = None
+    dispatch: Annotated[
+        str | None,
+        _option(
+            "--dispatch",
+            metavar="D",
+            help="Which replica serves a token: even (default), nearest, rank_modulo.",
+        ),
+    ] = None
+    objective: Annotated[
+        str | None,
+        _option("--objective", metavar="O", help="time (default), balance, copies or hops."),
+    ] = None
+    redundant: Annotated[
+        int | None,
+        _option("--redundant", metavar="N", help="Replicas beyond the first, at most, per layer."),
+    ] = None
+    slots_per_rank: Annotated[
+        int | None,
+        _option("--slots-per-rank", metavar="N", help="Slots per rank; default: as few as fit."),
+    ] = None
+    weight_dtype: Annotated[
+        str | None,
+        _option(
+            "--weight-dtype",
+            metavar="T",
+            help="Expert weights: bf16, fp8, int8, fp4, int4; default: the model's if the device "
+            "computes in it.",
+        ),
+    ] = None
+    holdout: Annotated[
+        str | None,
+        _option(
+            "--holdout",
+            metavar="X",
+            help="Part of the trace to report on and not to fit on: a fraction, a file or none; "
+            "default 0.5 of the requests for token traces.",
+        ),
+    ] = None
+    seed: Annotated[int, _option("--seed", metavar="N", help="Seed of every random choice.")] = 0
+
+
+def takes_problem(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `ProblemOptions`, handed to it as its first argument."""
+    hints = get_type_hints(ProblemOptions, include_extras=True)
+    own_hints = get_type_hints(command, include_extras=True)
+    first, *own = inspect.signature(command).parameters.values()
+    arguments = [p for p in own if p.default is p.empty]
+    others = [p for p in own if p.default is not p.empty]
+    shared = [
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if option.default is MISSING else option.default,
+            annotation=hints[option.name],
+        )
+        for option in fields(ProblemOptions)
+    ]
+    parameters = [
+        parameter.replace(
+            kind=inspect.Parameter.KEYWORD_ONLY,
+            annotation={**hints, **own_hints}[parameter.name],
+        )
+        for parameter in (*arguments, *shared, *others)
+    ]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        values = {option.name: given.pop(option.name) for option in fields(ProblemOptions)}
+        command(**{first.name: ProblemOptions(**values)}, **given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return run
+
+
+PlacementArgument = Annotated[
+    Path, typer.Argument(metavar="PLACEMENT", help="Placement in any format that can be read.")
+]

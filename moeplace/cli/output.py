@@ -1,0 +1,149 @@
+"""The one place that prints: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command prints to.
+
+    Attributes
+    ----------
+    format
+        Table for people, JSON documents or CSV rows for programs.
+    quiet
+        No notes and no progress on stderr.
+    """
+
+    format: Format = Format.table
+    quiet: bool = False
+
+    def show(
+        self,
+        document: Any,
+        rows: Iterable[Mapping[str, Any]],
+        draw: Callable[[], None],
+    ) -> None:
+        """Print one result in the format asked for.
+
+        Parameters
+        ----------
+        document
+            What JSON shows.
+        rows
+            What CSV shows, one dictionary a line; the keys of all rows make the header.
+        draw
+            Prints the table with `table` and `line`.
+        """
+        if self.format is Format.json:
+            print(json_text(document))
+        elif self.format is Format.csv:
+            print_csv(list(rows))
+        else:
+            draw()
+
+    def line(self, text: str = "", *, bold: bool = False) -> None:
+        """Print a line of text on stdout, wrapped to the width of the terminal or 80."""
+        _print(text, style="bold" if bold else "")
+
+    def table(
+        self,
+        headers: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        left: Sequence[int] = (0,),
+        bold: Sequence[int] = (),
+    ) -> None:
+        """Print a table; a newline in a header makes a second line.
+
+        Parameters
+        ----------
+        headers
+            One a column.
+        rows
+            Cells as text.
+        left
+            Columns that are aligned left; numbers are aligned right.
+        bold
+            Rows to emphasize.
+        """
+        from rich.console import Console
+        from rich.table import Table
+
+        rows = list(rows)
+        gap = 2 if _natural_width([headers, *rows], gap=2) <= Console().width else 1
+        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+        for index, header in enumerate(headers):
+            on_left = index in left
+            table.add_column(
+                header, justify="left" if on_left else "right", overflow="fold", vertical="top"
+            )
+        for index, row in enumerate(rows):
+            table.add_row(*row, style="bold" if index in bold else None)
+        _print(table)
+
+    def note(self, text: str) -> None:
+        """Tell the user something on stderr that is no data."""
+        if not self.quiet:
+            print(f"note: {text}", file=sys.stderr)
+
+
+def _natural_width(rows: Sequence[Sequence[str]], gap: int) -> int:
+    columns = zip(*rows, strict=True)
+    widths = [max(len(x) for text in cells for x in text.split("\n")) for cells in columns]
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def _print(content: Any, style: str = "") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(content, style=style or None)
+    lines = captured.get().split("\n")
+    sys.stdout.write("\n".join(text.rstrip(" ") for text in lines))
+
+
+def json_text(document: Any) -> str:
+    """Return a document as JSON; numbers that JSON does not have become null."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as CSV with a header; an absent value is an empty field."""
+    import csv
+
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([["" if row.get(k) is None else row[k] for k in header] for row in rows])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()  # NumPy scalars
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
