@@ -49,23 +49,24 @@ def balanced_table(
     InfeasibleError
         If the experts do not fit.
     """
-    from moeplace.formulations.heuristics.exchange_kernels import exchange_layers
-    from moeplace.formulations.heuristics.packing_kernels import balance_layers
+    from moeplace.formulations.heuristics.exchange_kernels import exchange_layer
+    from moeplace.formulations.heuristics.packing_kernels import balance_layer
 
     layers = load.shape[0]
-    load = np.ascontiguousarray(load, np.float64)
+    load = np.array(
+        load, np.float64, order="C"
+    )  # writable: compiled once, not for frozen loads too
     replicas = min(max_replicas, num_ranks * slots_per_rank)
     count = greedy_replicas(load, replicas, num_ranks, fill=fill)
     table = lpt_table(load, count, num_ranks, slots_per_rank)
     bound = max_rank_pairs_bound(load, num_ranks, slots_per_rank, replicas).value
     ranks = table.reshape(layers, num_ranks, slots_per_rank)
-    worst = balance_layers(load, count, ranks, bound * (1 + CLOSE_ENOUGH))
-    far = np.flatnonzero(worst > bound * (1 + WORTH_EXCHANGING))
-    if far.size and replicas > load.shape[1] and tries > 0:
-        changed, changed_count = ranks[far], count[far]
-        target = bound[far] * (1 + WORTH_EXCHANGING)
-        exchange_layers(load[far], changed_count, changed, target, tries, DONORS, fill)
-        ranks[far] = changed
+    share = load / count
+    for layer in range(layers):
+        worst = balance_layer(share[layer], ranks[layer], bound[layer] * (1 + CLOSE_ENOUGH))
+        target = bound[layer] * (1 + WORTH_EXCHANGING)
+        if worst > target and replicas > load.shape[1] and tries > 0:
+            exchange_layer(load[layer], count[layer], ranks[layer], target, tries, DONORS, fill)
     return table
 
 

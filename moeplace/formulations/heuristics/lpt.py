@@ -95,7 +95,7 @@ def lpt_table(
     InfeasibleError
         If the counts fit nowhere.
     """
-    from moeplace.formulations.heuristics.packing_kernels import pack_layers
+    from moeplace.formulations.heuristics.packing_kernels import pack_layer
 
     most, total = int(count.max()), int(count.sum(axis=1).max())
     if most > num_ranks or total > num_ranks * slots_per_rank:
@@ -103,12 +103,12 @@ def lpt_table(
             f"{total} replicas, up to {most} of one expert, do not fit on {num_ranks} ranks x "
             f"{slots_per_rank} slots with an expert at most once on a rank"
         )
-    table: NDArray[np.int32] = pack_layers(
-        np.ascontiguousarray(load, np.float64),
-        np.ascontiguousarray(count, np.int64),
-        num_ranks,
-        slots_per_rank,
-    )
+    share = np.ascontiguousarray(load / count)
+    order = np.argsort(-share, axis=1, kind="stable")
+    counts = np.ascontiguousarray(count, np.int64)
+    table = np.empty((load.shape[0], num_ranks, slots_per_rank), np.int32)
+    for layer in range(load.shape[0]):
+        pack_layer(share[layer], counts[layer], order[layer], table[layer])
     return table.reshape(load.shape[0], num_ranks * slots_per_rank)
 
 
@@ -133,7 +133,7 @@ def balance_swaps(
     target
         (layers,) or one load per rank that is good enough, for example a lower bound.
     """
-    from moeplace.formulations.heuristics.packing_kernels import balance_layers
+    from moeplace.formulations.heuristics.packing_kernels import balance_layer
 
     layers, experts = load.shape
     # Occupied slots first on each rank, as the kernel expects.
@@ -143,12 +143,10 @@ def balance_swaps(
     count = np.zeros((layers, experts), np.int64)
     layer, slot = np.nonzero(table >= 0)
     np.add.at(count, (layer, table[layer, slot]), 1)
-    balance_layers(
-        np.ascontiguousarray(load, np.float64),
-        np.maximum(count, 1),
-        packed,
-        np.broadcast_to(np.asarray(target, np.float64), (layers,)).copy(),
-    )
+    share = np.ascontiguousarray(load / np.maximum(count, 1))
+    enough = np.broadcast_to(np.asarray(target, np.float64), (layers,))
+    for row in range(layers):
+        balance_layer(share[row], packed[row], float(enough[row]))
     return packed.reshape(layers, -1)
 
 

@@ -21,8 +21,11 @@ MAX_SLOTS_FOR_PAIRS = 24  # 2-2 swaps of fuller ranks cost more than they bring
 
 @njit(cache=True, nogil=True)
 def pack_layer(
-    share: NDArray[np.float64], count: NDArray[np.int64], num_ranks: int, slots: int
-) -> NDArray[np.int32]:
+    share: NDArray[np.float64],
+    count: NDArray[np.int64],
+    order: NDArray[np.int64],
+    table: NDArray[np.int32],
+) -> None:
     """Place every replica, largest first, on the lightest rank with room that lacks its expert.
 
     Where all ranks with room hold the expert already, another one is moved there from a full
@@ -35,20 +38,27 @@ def pack_layer(
         (experts,) load of one replica of each expert.
     count
         (experts,) replicas of each expert, 1..ranks.
-    num_ranks, slots
-        R, and the slots of each.
-
-    Returns
-    -------
-    (ranks, slots) experts, −1 for empty slots.
+    order
+        (experts,) a permutation of the experts; sorted here by falling share, fast if it nearly is.
+    table
+        (ranks, slots) overwritten: experts, −1 for empty slots.
     """
-    experts = share.size
-    table = np.full((num_ranks, slots), -1, np.int32)
+    num_ranks, slots = table.shape
     used = np.zeros(num_ranks, np.int64)
     rank_load = np.zeros(num_ranks)
-    holds = np.zeros((num_ranks, experts), np.bool_)
-    order = np.argsort(-share, kind="mergesort")
-    for expert in order:
+    holds = np.zeros((num_ranks, share.size), np.bool_)
+    for rank in range(num_ranks):
+        for slot in range(slots):
+            table[rank, slot] = -1
+    for i in range(1, order.size):
+        expert = order[i]
+        j = i
+        while j > 0 and share[order[j - 1]] < share[expert]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = expert
+    for i in range(order.size):
+        expert = order[i]
         for _ in range(count[expert]):
             target = -1
             for rank in range(num_ranks):
@@ -62,7 +72,6 @@ def pack_layer(
             used[target] += 1
             rank_load[target] += share[expert]
             holds[target, expert] = True
-    return table
 
 
 @njit(cache=True, nogil=True)
@@ -151,14 +160,17 @@ def balance_layer(share: NDArray[np.float64], table: NDArray[np.int32], target: 
                 rank_load[rank] += share[expert]
                 holds[rank, expert] = True
     while True:
-        full = int(np.argmax(rank_load))
-        if rank_load[full] <= target:
-            break
+        full = 0
+        for rank in range(1, num_ranks):
+            if rank_load[rank] > rank_load[full]:
+                full = rank
+        largest: float = rank_load[full]
+        if largest <= target:
+            return largest
         if _single(full, share, table, used, rank_load, holds):
             continue
         if slots > MAX_SLOTS_FOR_PAIRS or not _pairs(full, share, table, used, rank_load, holds):
-            break
-    return float(rank_load.max())
+            return largest
 
 
 @njit(cache=True, nogil=True)
@@ -265,28 +277,3 @@ def _swap(
     holds[other, second] = False
     rank_load[one] += share[second] - share[first]
     rank_load[other] += share[first] - share[second]
-
-
-@njit(cache=True, nogil=True)
-def pack_layers(
-    load: NDArray[np.float64], count: NDArray[np.int64], num_ranks: int, slots: int
-) -> NDArray[np.int32]:
-    """Run `pack_layer` on each row of (layers, experts); return (layers, ranks, slots)."""
-    table = np.empty((load.shape[0], num_ranks, slots), np.int32)
-    for layer in range(load.shape[0]):
-        table[layer] = pack_layer(load[layer] / count[layer], count[layer], num_ranks, slots)
-    return table
-
-
-@njit(cache=True, nogil=True)
-def balance_layers(
-    load: NDArray[np.float64],
-    count: NDArray[np.int64],
-    table: NDArray[np.int32],
-    target: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Run `balance_layer` on each row in place; return (layers,) the largest rank load."""
-    worst = np.empty(load.shape[0])
-    for layer in range(load.shape[0]):
-        worst[layer] = balance_layer(load[layer] / count[layer], table[layer], target[layer])
-    return worst
