@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
     from moeplace.formulations.solver import Run
     from moeplace.placement import Problem
 
-THREADS = 2
-CHUNK = 20  # descents between two reports; at most one per layer and start
+CHUNK = 20  # layers between two reports
 PASSES = 8
-MAX_TRIES = 15_000  # moves of one layer whose communication is worked out
-PROMISING = 1.25  # a start this much worse than the layer's best is not worth a descent
+MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
 
 def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
@@ -44,7 +43,7 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     candidates += _packings(problem)
     if initial is not None:
         candidates.append(initial)
-    return _descend(problem, run, candidates, starts_per_layer=2)
+    return _descend(problem, run, candidates)
 
 
 def _packings(problem: Problem) -> list[Placement]:
@@ -70,7 +69,7 @@ def _packings(problem: Problem) -> list[Placement]:
 def local_search(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Descend from `initial`, or from the contiguous placement."""
     start = initial or contiguous(problem, run, None).placement
-    return _descend(problem, run, [start] if start else [], starts_per_layer=1)
+    return _descend(problem, run, [start] if start else [])
 
 
 def without_duplicates(problem: Problem, placement: Placement) -> Placement:
@@ -88,42 +87,33 @@ def without_duplicates(problem: Problem, placement: Placement) -> Placement:
     return to_placement(problem, table)
 
 
-def _descend(
-    problem: Problem, run: Run, candidates: list[Placement], *, starts_per_layer: int
-) -> Solved:
+def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
+    """Descend in every layer from its best candidate."""
     feasible = [c for c in candidates if not violations(problem, c)]
     if not feasible:
         return Solved(None)
     values = np.array([evaluate(problem, c).layer_objective for c in feasible])
-    order = np.argsort(values, axis=0, kind="stable")
     tables = np.array([without_duplicates(problem, c).expert_of_slot for c in feasible])
     layers = np.arange(problem.num_layers)
-    best = tables[order[0], layers]
-    best_value = values[order[0], layers]
+    chosen = values.argmin(axis=0)
+    best, best_value = tables[chosen, layers], values[chosen, layers]
     run.report(to_placement(problem, best))
     terms = search_terms(problem)
 
-    def task(job: tuple[int, int]) -> tuple[int, NDArray[np.int32]] | None:
-        place, layer = job
+    def task(layer: int, start: NDArray[np.int32]) -> tuple[int, NDArray[np.int32]] | None:
         if run.out_of_time():
             return None
-        start = tables[order[place, layer], layer]
         descent = improve_layer(
             problem, terms, layer, start, seed=run.seed, passes=PASSES, max_tries=MAX_TRIES
         )
         return layer, descent.row
 
-    jobs = [
-        (place, layer)
-        for place in range(min(starts_per_layer, len(feasible)))
-        for layer in range(problem.num_layers)
-        if _worth_it(tables[order[:, layer], layer], values[order[:, layer], layer], place)
-    ]
     cut_short = False
-    pool = ThreadPoolExecutor(THREADS)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        for first in range(0, len(jobs), CHUNK):
-            pending = {pool.submit(task, job) for job in jobs[first : first + CHUNK]}
+        for first in range(0, problem.num_layers, CHUNK):
+            chunk = range(first, min(first + CHUNK, problem.num_layers))
+            pending = {pool.submit(task, layer, best[layer]) for layer in chunk}
             rows = best.copy()
             found = []
             while pending:
@@ -141,10 +131,3 @@ def _descend(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return Solved(to_placement(problem, best), limit="time" if cut_short else "")
-
-
-def _worth_it(tables: NDArray[np.int32], values: NDArray[np.float64], place: int) -> bool:
-    """Return whether a layer's start number `place` is new and not hopeless."""
-    if place and values[place] > PROMISING * values[0]:
-        return False
-    return not any(np.array_equal(tables[place], earlier) for earlier in tables[:place])
