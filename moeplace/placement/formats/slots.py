@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from moeplace.placement.placement import Placement
 
+TIE_DIGITS = 12  # shares of the load that differ by rounding only are equal
+
 
 def pad_slots(placement: Placement) -> Placement:
     """Give every rank as many slots as the largest rank has; new slots are empty and come last."""
@@ -36,9 +38,11 @@ def fill_empty_slots(
 ) -> Placement:
     """Put an extra copy into every empty slot, after making the slots of all ranks equal in number.
 
-    Slots are filled in order. A slot gets the expert whose replicas carry most load each among
-    those that its rank does not hold; equal ones by fewest replicas, then by lowest id.
-    The same input always gives the same placement.
+    Slots are filled in order. A slot gets, among the experts that its rank does not hold, the one
+    that leaves the least load on the fullest rank when replicas share evenly; equal ones by the
+    least squared load of all ranks, then by fewest replicas, then by lowest id. A copy of a busy
+    expert on a full rank would slow the layer down.
+    The same input always gives the same placement. O(experts · ranks) for each slot.
 
     Parameters
     ----------
@@ -78,26 +82,30 @@ def _fill_layer(
     *,
     level: bool,
 ) -> None:
-    count = placement.replica_count[layer].copy()
-    held = placement.replicas_on_rank[layer] > 0
+    copies = placement.replicas_on_rank[layer].astype(np.float64)  # (experts, ranks)
     occupied = np.bincount(placement.rank_of_slot[row >= 0], minlength=placement.num_ranks)
     goal = int(occupied.max()) if level else row.size
+    unit = load / max(float(load.sum()), np.finfo(float).tiny)
     for slot in np.flatnonzero(row < 0):
         rank = placement.rank_of_slot[slot]
         if occupied[rank] >= goal:
             continue
-        free = np.flatnonzero(~held[:, rank])
+        free = np.flatnonzero(copies[:, rank] == 0)
         if free.size == 0:
             raise InfeasibleError(
                 f"rank {rank} has more slots than the {placement.num_experts} experts can fill "
                 f"without a second copy (row {layer}); use fewer slots a rank"
             )
-        share = load[free] / count[free]
-        free = free[share == share.max()]
-        expert = free[np.argmin(count[free])]
+        count = copies.sum(axis=1)
+        now = (unit / count) @ copies
+        share = unit[free] / (count[free] + 1)
+        after = now + copies[free] * (share - unit[free] / count[free])[:, None]
+        after[:, rank] += share
+        fullest = np.round(after.max(axis=1), TIE_DIGITS)
+        spread = np.round((after**2).sum(axis=1), TIE_DIGITS)
+        expert = free[np.lexsort((free, count[free], spread, fullest))[0]]
         row[slot] = expert
-        count[expert] += 1
-        held[expert, rank] = True
+        copies[expert, rank] = 1
         occupied[rank] += 1
 
 

@@ -21,10 +21,17 @@ def test_without_loads_the_fewest_replicas_then_the_lowest_id(gaps):
     assert fill_empty_slots(gaps).expert_of_slot.tolist() == [[0, 1, 2, 2, 0, 3]]
 
 
-def test_the_heaviest_replica_is_copied(gaps):
-    """With loads 1, 9, 2, 8 rank 0 takes expert 3 and rank 1 expert 1."""
+def test_the_fullest_rank_gains_least(gaps):
+    """With loads 1, 9, 2, 8 on ranks of 10 each, the light experts are copied and not the heavy."""
     filled = fill_empty_slots(gaps, [[1, 9, 2, 8]])
-    assert filled.expert_of_slot.tolist() == [[0, 1, 3, 2, 1, 3]]
+    assert filled.expert_of_slot.tolist() == [[0, 1, 2, 2, 0, 3]]
+
+
+def test_filling_a_balanced_layer_keeps_it_balanced():
+    """The rank with one heavy expert and an empty slot gets a light copy, no second heavy one."""
+    placement = Placement(np.array([[0, -1, 1, 2]]), np.repeat([0, 1], 2), 3, 2)
+    filled = fill_empty_slots(placement, [[10, 9, 1]])
+    assert filled.expert_of_slot.tolist() == [[0, 2, 1, 2]]
 
 
 def test_a_copy_halves_the_load():
@@ -109,7 +116,7 @@ def test_export_fills_and_says_so(tmp_path, make_model, gaps):
     report = export_placement(gaps, path, "sglang", model=model, load=[[1, 9, 2, 8]])
     back = read_placement(path, model=model, num_ranks=2)
     assert report.filled_slots == 2
-    assert back.expert_of_slot.tolist() == [[0, 1, 3, 2, 1, 3]]
+    assert back.expert_of_slot.tolist() == [[0, 1, 2, 2, 0, 3]]
     assert np.array_equal(report.placement.expert_of_slot, back.expert_of_slot)
     assert "2 empty slots were filled" in report.notes[0]
 
@@ -125,7 +132,7 @@ def test_export_takes_loads_of_the_same_rows(tmp_path, make_model):
         model=make_model(2, (1,), 4),
         load=[[9, 1, 1, 1], [1, 9, 2, 8]],
     )
-    assert report.placement.expert_of_slot.tolist() == [[0, 1, 3, 2, 1, 3]]
+    assert report.placement.expert_of_slot.tolist() == [[0, 1, 2, 2, 0, 3]]
 
 
 def test_duplicates_are_noted(tmp_path, make_model):
