@@ -23,12 +23,11 @@ from moeplace.cli.commands import (
     solvers,
     trace,
 )
+from moeplace.cli.output import INTERRUPTED
 from moeplace.errors import MoeplaceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-INTERRUPTED = 130
 
 
 class Program(TyperGroup):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+INTERRUPTED = 130  # exit code after Ctrl-C
+
 
 class Format(StrEnum):
     """How data is printed."""

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moeplace.errors import MoeplaceError
-from moeplace.formulations.bounds import Bound, lower_bound
 from moeplace.formulations.registry import SOLVERS, solver_info
+from moeplace.formulations.report import Beside
 from moeplace.formulations.result import COMPARE_SCHEMA, Result, describe_problem, relative_gap
-from moeplace.formulations.solve import solve
+from moeplace.formulations.solve import solve_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from moeplace.formulations.bounds import Bound
     from moeplace.placement import Problem
 
 
@@ -29,11 +30,18 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All solvers' results on one problem and the best bound any of them proved."""
+    """All solvers' results on one problem and the best bound any of them proved.
+
+    Attributes
+    ----------
+    limit
+        ``interrupted`` if Ctrl-C ended it before every solver had run.
+    """
 
     problem: Problem
     bound: Bound
     rows: tuple[Row, ...]
+    limit: str = ""
 
     @property
     def lower_bound(self) -> float:
@@ -66,6 +74,7 @@ class Comparison:
             "problem": describe_problem(self.problem),
             "lower_bound": self.lower_bound,
             "bound": {"method": self.bound.method, "terms": dict(self.bound.terms)},
+            "limit": self.limit or None,
             "rows": rows,
         }
 
@@ -97,22 +106,33 @@ def compare(
     names = list(dict.fromkeys(solvers)) if solvers else default_solvers(problem)
     for name in names:
         solver_info(name)
-    best = lower_bound(problem)
-    rows = []
+    beside = Beside(problem, seed)
+    best = beside.bound
+    rows: list[Row] = []
+    limit = ""
     for name in names:
-        row = _row(problem, name, time_limit_s, seed)
+        try:
+            row = _row(beside, name, time_limit_s)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            limit = "interrupted"
+            break
         rows.append(row)
         if row.result is not None and row.result.bound is not None:
             proven = solver_info(name).feasible and row.result.bound.value > best.value
             best = row.result.bound if proven else best
         if on_row is not None:
             on_row(row)
-    return Comparison(problem, best, tuple(rows))
+        if row.result is not None and row.result.limit == "interrupted":
+            limit = "interrupted"
+            break
+    return Comparison(problem, best, tuple(rows), limit)
 
 
-def _row(problem: Problem, name: str, time_limit_s: float | None, seed: int) -> Row:
+def _row(beside: Beside, name: str, time_limit_s: float | None) -> Row:
     try:
-        result = solve(problem, name, time_limit_s, seed)
+        result = solve_beside(beside, name, time_limit_s)
     except MoeplaceError as error:
         return Row(name, None, str(error), 0)
     duplicates = 0

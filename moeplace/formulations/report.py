@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from moeplace.errors import InfeasibleError, MoeplaceError
@@ -13,13 +14,107 @@ from moeplace.formulations.solver import Run, Solved
 from moeplace.placement import evaluate, violations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from moeplace.formulations.result import Incumbent
     from moeplace.placement import Placement, Problem, Score
 
+PHASES = ("prefill", "decode")
 BASELINES = ("contiguous", "random", "eplb")
 AGREEMENT = 1e-9  # a bound may exceed a value by rounding only
+
+
+class Beside:
+    """What every result on one problem is shown beside: the bound and the baselines, made once.
+
+    Attributes
+    ----------
+    problem
+        The problem, in its own phase.
+    seed
+        Seed of the random baseline.
+    """
+
+    def __init__(self, problem: Problem, seed: int = 0) -> None:
+        self.problem, self.seed = problem, seed
+
+    @cached_property
+    def bound(self) -> Bound:
+        """The proven bound."""
+        return lower_bound(self.problem)
+
+    @cached_property
+    def placements(self) -> dict[str, Placement]:
+        """The placements of contiguous, random and EPLB."""
+        placements = {}
+        for name in BASELINES:
+            solved = load_solver(name)(self.problem, Run(seed=self.seed), None)
+            if solved.placement is None:
+                raise InfeasibleError(f"baseline {name} found no placement")
+            placements[name] = solved.placement
+        return placements
+
+    @cached_property
+    def phases(self) -> dict[str, Problem]:
+        """The problem in prefill and in decode."""
+        return {phase: self.problem.at_phase(phase) for phase in PHASES}
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """The baselines' scores by phase."""
+        return {phase: self._score_all(problem) for phase, problem in self.phases.items()}
+
+    @cached_property
+    def holdout(self) -> tuple[Problem, dict[str, Score]] | None:
+        """The problem on the part held out and the baselines' scores there, None without one."""
+        if self.problem.holdout is None:
+            return None
+        other = self.problem.with_workload(self.problem.holdout)
+        return other, self._score_all(other)
+
+    def _score_all(self, problem: Problem) -> dict[str, Score]:
+        return {name: evaluate(problem, p) for name, p in self.placements.items()}
+
+    def result(
+        self,
+        placement: Placement,
+        score: Score,
+        bound: Bound | None,
+        *,
+        solver: str,
+        runtime_s: float,
+        broken: Sequence[str] = (),
+        limit: str = "",
+        history: Sequence[Incumbent] = (),
+    ) -> Result:
+        """Return the result for a placement, scored in both phases and on the part held out."""
+        gap = relative_gap(score.objective, None if bound is None else bound.value)
+        optimal = gap is not None and gap <= OPTIMAL_GAP
+        held = self.holdout
+        return Result(
+            problem=self.problem,
+            placement=placement,
+            score=score,
+            status="infeasible" if broken else "optimal" if optimal else "feasible",
+            limit=limit,
+            solver=solver,
+            seed=self.seed,
+            runtime_s=runtime_s,
+            bound=bound,
+            history=tuple(history),
+            baselines=self.scores[self.problem.phase],
+            scores_by_phase={
+                phase: score if phase == self.problem.phase else evaluate(problem, placement)
+                for phase, problem in self.phases.items()
+            },
+            baselines_by_phase=self.scores,
+            baseline_duplicates={
+                name: int((p.duplicates() > 0).sum()) for name, p in self.placements.items()
+            },
+            violations=tuple(broken),
+            holdout=None if held is None else evaluate(held[0], placement),
+            holdout_baselines={} if held is None else held[1],
+        )
 
 
 def evaluate_result(problem: Problem, placement: Placement, seed: int = 0) -> Result:
@@ -49,81 +144,13 @@ def evaluate_result(problem: Problem, placement: Placement, seed: int = 0) -> Re
     started = time.monotonic()
     score = evaluate(problem, placement)
     broken = violations(problem, placement)
+    runtime_s = time.monotonic() - started
+    beside = Beside(problem, seed)
     solved = Solved(placement)
-    bound = checked_bound(problem, not broken, placement, score, lower_bound(problem), solved)
-    return beside_baselines(
-        problem,
-        placement,
-        score,
-        bound,
-        broken=broken,
-        limit="",
-        solver="evaluate",
-        seed=seed,
-        runtime_s=time.monotonic() - started,
-        history=[],
+    bound = checked_bound(problem, not broken, placement, score, beside.bound, solved)
+    return beside.result(
+        placement, score, bound, solver="evaluate", runtime_s=runtime_s, broken=broken
     )
-
-
-def beside_baselines(
-    problem: Problem,
-    placement: Placement,
-    score: Score,
-    bound: Bound | None,
-    *,
-    broken: list[str],
-    limit: str,
-    solver: str,
-    seed: int,
-    runtime_s: float,
-    history: list[Incumbent],
-) -> Result:
-    """Score the placement and the baselines in both phases and on the part held out."""
-    gap = relative_gap(score.objective, None if bound is None else bound.value)
-    optimal = gap is not None and gap <= OPTIMAL_GAP
-    others = baselines(problem, seed)
-    scores, other_scores = {}, {}
-    for phase in ("prefill", "decode"):
-        here = problem.at_phase(phase)
-        scores[phase] = score if phase == problem.phase else evaluate(here, placement)
-        other_scores[phase] = {name: evaluate(here, p) for name, p in others.items()}
-    held_out: Score | None = None
-    held_out_others: Mapping[str, Score] = {}
-    if problem.holdout is not None:
-        other = problem.with_workload(problem.holdout)
-        held_out = evaluate(other, placement)
-        held_out_others = {name: evaluate(other, p) for name, p in others.items()}
-    doubled = {name: int((p.duplicates() > 0).sum()) for name, p in others.items()}
-    return Result(
-        problem=problem,
-        placement=placement,
-        score=score,
-        status="infeasible" if broken else "optimal" if optimal else "feasible",
-        limit=limit,
-        solver=solver,
-        seed=seed,
-        runtime_s=runtime_s,
-        bound=bound,
-        history=tuple(history),
-        baselines=other_scores[problem.phase],
-        scores_by_phase=scores,
-        baselines_by_phase=other_scores,
-        baseline_duplicates=doubled,
-        violations=tuple(broken),
-        holdout=held_out,
-        holdout_baselines=held_out_others,
-    )
-
-
-def baselines(problem: Problem, seed: int = 0) -> dict[str, Placement]:
-    """Return the placements of contiguous, random and EPLB."""
-    placements = {}
-    for name in BASELINES:
-        solved = load_solver(name)(problem, Run(seed=seed), None)
-        if solved.placement is None:
-            raise InfeasibleError(f"baseline {name} found no placement")
-        placements[name] = solved.placement
-    return placements
 
 
 def checked_bound(

@@ -49,6 +49,8 @@ class Result:
         ``optimal`` (gap ≤ 1e-6), ``feasible``, ``infeasible`` or ``unknown``.
     limit
         Which limit stopped the solver: ``""``, ``time``, ``iterations``, ``interrupted``.
+    runtime_s
+        Seconds the solver took; the bound and the baselines are not counted.
     bound
         The best proven lower bound, None if none applies.
     history

@@ -6,9 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from moeplace.errors import InputError, LimitError
-from moeplace.formulations.bounds import Bound, lower_bound
 from moeplace.formulations.registry import load_solver, solver_info
-from moeplace.formulations.report import beside_baselines, checked_bound
+from moeplace.formulations.report import Beside, checked_bound
 from moeplace.formulations.result import Incumbent, Result
 from moeplace.formulations.solver import Run, Solved
 from moeplace.placement import evaluate, violations
@@ -16,6 +15,7 @@ from moeplace.placement import evaluate, violations
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from moeplace.formulations.bounds import Bound
     from moeplace.placement import Placement, Problem
 
 
@@ -25,7 +25,7 @@ class _Tracker:
     def __init__(
         self,
         problem: Problem,
-        bound: Bound | None,
+        bound: Bound,
         on_incumbent: Callable[[Incumbent], None] | None,
     ) -> None:
         self.problem, self.bound, self.on_incumbent = problem, bound, on_incumbent
@@ -38,8 +38,8 @@ class _Tracker:
         if self.history and value >= self.history[-1].value:
             return
         self.best = placement
-        bound = None if self.bound is None else self.bound.value
-        self.history.append(Incumbent(time.monotonic() - self.started, value, bound))
+        elapsed_s = time.monotonic() - self.started
+        self.history.append(Incumbent(elapsed_s, value, self.bound.value))
         if self.on_incumbent is not None:
             self.on_incumbent(self.history[-1])
 
@@ -81,6 +81,21 @@ def solve(
     LimitError
         If a limit was reached before any placement was found.
     """
+    return solve_beside(
+        Beside(problem, seed), solver, time_limit_s, initial=initial, on_incumbent=on_incumbent
+    )
+
+
+def solve_beside(
+    beside: Beside,
+    solver: str,
+    time_limit_s: float | None = None,
+    *,
+    initial: Placement | None = None,
+    on_incumbent: Callable[[Incumbent], None] | None = None,
+) -> Result:
+    """Solve as :func:`solve` does, with a bound and baselines that several results share."""
+    problem, seed = beside.problem, beside.seed
     info = solver_info(solver)
     if problem.objective not in info.objectives:
         raise InputError(
@@ -91,9 +106,8 @@ def solve(
         raise InputError(f"time limit is {time_limit_s} s; it must be positive")
     if initial is not None and (broken := violations(problem, initial)):
         raise InputError(f"the initial placement is not feasible: {broken[0]}")
+    tracker = _Tracker(problem, beside.bound, on_incumbent)
     started = time.monotonic()
-    bound: Bound | None = lower_bound(problem)
-    tracker = _Tracker(problem, bound, on_incumbent)
     if initial is not None and info.kind != "baseline":
         tracker.report(initial)
     run = Run(seed=seed, time_limit_s=time_limit_s, report=tracker.report)
@@ -111,16 +125,14 @@ def solve(
     if placement is None:
         raise LimitError(f"{solver} found no placement within its limit; allow it more time")
     score = evaluate(problem, placement)
-    bound = checked_bound(problem, info.feasible, placement, score, bound, solved)
-    return beside_baselines(
-        problem,
+    runtime_s = time.monotonic() - started
+    bound = checked_bound(problem, info.feasible, placement, score, beside.bound, solved)
+    return beside.result(
         placement,
         score,
         bound,
-        broken=[],
-        limit=solved.limit,
         solver=solver,
-        seed=seed,
-        runtime_s=time.monotonic() - started,
+        runtime_s=runtime_s,
+        limit=solved.limit,
         history=tracker.history,
     )

@@ -14,7 +14,7 @@ from moeplace.cli.options import (
     TimeLimitOption,
     takes_problem,
 )
-from moeplace.cli.output import Format, Output
+from moeplace.cli.output import INTERRUPTED, Format, Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +65,9 @@ def compare(
     document = found.to_dict()
     rows = [_flat(row) for row in document["rows"]]
     out.show(document, rows, lambda: _draw(document, out))
+    if found.limit == "interrupted":
+        out.note("interrupted: the solvers that are not listed did not run")
+        raise typer.Exit(INTERRUPTED)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,7 @@ from moeplace.cli.options import (
     TimeLimitOption,
     takes_problem,
 )
-from moeplace.cli.output import Format, Output
-
-INTERRUPTED = 130
+from moeplace.cli.output import INTERRUPTED, Format, Output
 
 
 @takes_problem
