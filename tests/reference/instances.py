@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MESHES = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (1, 4), (3, 1), (2, 3), (3, 2))
-CLUSTERS = ((2, 4), (3, 4), (3, 2), (4, 2), (4, 3), (5, 2), (5, 3), (5, 4), (6, 2), (6, 3), (6, 4))
+CLUSTERS = (
+    (1, 2),
+    (2, 4),
+    (3, 4),
+    (3, 2),
+    (4, 2),
+    (4, 3),
+    (5, 2),
+    (5, 3),
+    (5, 4),
+    (6, 2),
+    (6, 3),
+    (6, 4),
+)
 DEDUPS = ("none", "rank", "node", "multicast")
 DISPATCHES = ("even", "nearest", "rank_modulo")
 OBJECTIVES = ("time", "balance", "copies", "hops")
@@ -108,7 +121,7 @@ def random_system(rng: np.random.Generator, max_ranks: int = 6) -> System:
     if rng.random() < 0.5:
         meshes = [m for m in MESHES if m[0] * m[1] <= max_ranks]
         return tiny_mesh(*meshes[rng.integers(len(meshes))], **changes)
-    clusters = [c for c in CLUSTERS if c[0] <= max_ranks]
+    clusters = [c for c in CLUSTERS if 2 <= c[0] <= max_ranks]
     return tiny_cluster(*clusters[rng.integers(len(clusters))], **changes)
 
 

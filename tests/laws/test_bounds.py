@@ -1,0 +1,147 @@
+"""A bound is a theorem: no placement of any instance lies below it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from moeplace import lower_bound, solve
+from moeplace.placement import make_problem
+from moeplace.traces import Workload
+from tests.reference.brute_force import all_rows, optimum
+from tests.reference.instances import (
+    DEDUPS,
+    DISPATCHES,
+    OBJECTIVES,
+    random_problem,
+    tiny_mesh,
+    tiny_model,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from moeplace.placement import Problem
+
+ROUNDING = 1 + 1e-9
+PAIRS = [(dedup, dispatch) for dedup in DEDUPS for dispatch in DISPATCHES]
+Ratios = dict[str, list[float]]
+
+
+def instance(seed: int, experts: int, ranks: int) -> Problem:
+    """Return a random layer; consecutive seeds take turns in kernels and policies."""
+    dedup, dispatch = PAIRS[seed % len(PAIRS)]
+    return random_problem(
+        np.random.default_rng(seed),
+        max_experts=experts,
+        max_ranks=ranks,
+        max_layers=1,
+        max_redundant=2,
+        dedup=dedup,
+        dispatch=dispatch,
+    )
+
+
+def over(value: float, reference: float) -> float:
+    """Return a ratio in which nothing over nothing is one."""
+    return 1.0 if value == reference == 0 else value / reference
+
+
+def check_bounds(problems: Iterable[Problem]) -> Ratios:
+    """Compare the bound with the optimum for every objective; return bound / optimum."""
+    ratios: Ratios = defaultdict(list)
+    for number, problem in enumerate(problems):
+        for name, (least, placement) in optimum(problem).items():
+            bound = lower_bound(problem.replace(objective=name))
+            assert bound.value <= least * ROUNDING, (
+                f"instance {number}, {name}: bound {bound.value} by {bound.method} > optimum "
+                f"{least} of {placement.expert_of_slot.tolist()}; {problem.dedup}, "
+                f"{problem.dispatch}, {problem.system.name}, redundant {problem.redundant}"
+            )
+            assert bound.value == pytest.approx(bound.layer_value.sum())
+            ratios[name].append(over(bound.value, least))
+    return ratios
+
+
+def check_solver(problems: Iterable[Problem], solver: str) -> Ratios:
+    """Compare a solver with the optimum for every objective; return value / optimum."""
+    ratios: Ratios = defaultdict(list)
+    for problem in problems:
+        for name, (least, _) in optimum(problem).items():
+            value = solve(problem.replace(objective=name), solver).score.objective
+            assert value * ROUNDING >= least, (name, problem.dedup, problem.dispatch)
+            if least > 0:
+                ratios[name].append(value / least)
+            else:
+                ratios[name + " left at zero"].append(float(value == 0))
+    return ratios
+
+
+def tell(what: str, ratios: Ratios) -> None:
+    """Print one line per objective (shown by ``pytest -s`` and in reports)."""
+    for name, values in ratios.items():
+        array = np.array(values)
+        print(f"{what} {name}: mean {array.mean():.4f} over {array.size}, {array.min():.4f} to "
+              f"{array.max():.4f}, exact in {np.mean(abs(array - 1) < 1e-6):.1%}")  # fmt: skip
+
+
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+@pytest.mark.parametrize("dedup", DEDUPS)
+def test_never_above_the_optimum(dedup, dispatch):
+    """On 25 tiny instances per kernel and policy no placement lies below the bound."""
+    first = PAIRS.index((dedup, dispatch))
+    check_bounds(instance(seed, 4, 3) for seed in range(first, 25 * len(PAIRS), len(PAIRS)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+@pytest.mark.parametrize("dedup", DEDUPS)
+def test_never_above_the_optimum_on_many(dedup, dispatch):
+    """The same on 170 instances each, and on 15 larger ones each; prints how tight it is."""
+    step, first = len(PAIRS), PAIRS.index((dedup, dispatch))
+    small = (instance(seed, 4, 3) for seed in range(1200 + first, 1200 + 170 * step, step))
+    ratios = check_bounds(small)
+    large = (instance(seed, 5, 4) for seed in range(first, 15 * step, step))
+    for name, values in check_bounds(large).items():
+        ratios[name] += values
+    tell(f"bound / optimum, {dedup}, {dispatch},", ratios)
+
+
+def test_auto_against_the_optimum():
+    """The default solver is never below the optimum and on the average within a tenth of it."""
+    ratios = check_solver((instance(seed, 4, 3) for seed in range(2 * len(PAIRS))), "auto")
+    assert sum(len(values) for values in ratios.values()) == 2 * len(PAIRS) * len(OBJECTIVES)
+    for name in OBJECTIVES:
+        assert np.mean(ratios[name]) <= 1.10, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+def test_auto_against_many_optima(dispatch):
+    """The same on 100 instances per policy; prints the mean of auto / optimum."""
+    seeds = [s for s in range(3000, 3300) if PAIRS[s % len(PAIRS)][1] == dispatch]
+    ratios = check_solver((instance(seed, 4, 3) for seed in seeds), "auto")
+    tell(f"auto / optimum, {dispatch},", ratios)
+    for name in OBJECTIVES:
+        assert np.mean(ratios[name]) <= 1.10, name
+
+
+@pytest.mark.parametrize(
+    ("redundant", "slots_per_rank", "count"),
+    [(0, 1, 2), (0, 2, 4), (1, 2, 8), (2, 2, 9)],
+)
+def test_enumeration_is_complete(redundant, slots_per_rank, count):
+    """Two experts on two ranks, by hand: apart, together, one on both, both on both."""
+    problem = make_problem(
+        tiny_model(2, 1),
+        tiny_mesh(1, 2),
+        Workload.from_loads([[1.0, 2.0]], top_k=1),
+        redundant=redundant,
+        slots_per_rank=slots_per_rank,
+        dedup="none",
+    )
+    rows = list(all_rows(problem))
+    assert len(rows) == len(set(rows)) == count
