@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 
 from moeplace.errors import InputError
-from moeplace.formulations.bounds.load import max_rank_pairs_bound
+from moeplace.formulations.bounds.load import load_bound, max_rank_pairs_bound
+from moeplace.formulations.exact.minmax import minmax_layer
+from moeplace.formulations.heuristics.balance import max_rank_load
+from moeplace.formulations.heuristics.lpt import greedy_replicas, lpt_table
 from moeplace.formulations.registry import load_solver
 from moeplace.formulations.solver import Run
-from moeplace.placement import evaluate, violations
+from moeplace.placement import Placement, evaluate, violations
 
 EXACT = ("exact-cpsat", "exact-pulp")
 
 
 @cache
 def _rank_sets(ranks: int) -> tuple[tuple[int, ...], ...]:
-    """All non-empty sets of ranks an expert can lie on."""
+    """Return all non-empty sets of ranks an expert can lie on."""
     return tuple(c for n in range(1, ranks + 1) for c in combinations(range(ranks), n))
 
 
 def brute_force(load, ranks, slots, max_replicas):
-    """Smallest largest rank load over all placements of one layer, by enumeration."""
+    """Return the smallest largest rank load over all placements of one layer, enumerated."""
     best = np.inf
     for choice in product(_rank_sets(ranks), repeat=len(load)):
         if sum(map(len, choice)) > max_replicas:
@@ -78,3 +81,98 @@ def test_both_backends_reach_the_optimum_of_enumeration(make_tiny):
             assert solved.optimal, where
             assert solved.lower_bound <= optimum * (1 + 1e-15), where
             assert solved.lower_bound >= optimum * (1 - 1e-6), where
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_layers_add_up(make_tiny, name):
+    """Value and bound are sums over layers, in pairs of a step."""
+    load = np.array([[9.0, 5, 5, 2], [4, 4, 4, 4], [30, 1, 1, 1]])
+    together = load_solver(name)(make_tiny(load, 2, redundant=1), Run(), None)
+    alone = [load_solver(name)(make_tiny([q], 2, redundant=1), Run(), None) for q in load]
+    assert together.lower_bound == pytest.approx(sum(s.lower_bound for s in alone))
+    assert together.optimal
+    assert together.limit == ""
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_other_objectives_and_dispatch_are_refused(make_tiny, name):
+    """The formulation is min-max load under an even split, and says so."""
+    with pytest.raises(InputError, match="time"):
+        load_solver(name)(make_tiny([[1, 2]], 2, objective="time"), Run(), None)
+    with pytest.raises(InputError, match="nearest"):
+        load_solver(name)(make_tiny([[1, 2]], 2, dispatch="nearest"), Run(), None)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_out_of_time_keeps_the_start_and_a_valid_bound(make_tiny, name):
+    """Without time the placement is the heuristic's, the bound the load bound."""
+    load = np.random.default_rng(0).integers(1, 10_000, (3, 40))
+    problem = make_tiny(load, 7, redundant=9)
+    solved = load_solver(name)(problem, Run(time_limit_s=1e-6), None)
+    assert violations(problem, solved.placement) == []
+    assert solved.limit == "time"
+    assert not solved.optimal
+    assert solved.lower_bound == pytest.approx(load_bound(problem).total)
+    assert solved.lower_bound <= evaluate(problem, solved.placement).objective
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_short_limit_still_gives_a_bound(make_tiny, name):
+    """Stopped in the middle, value and bound bracket the optimum."""
+    load = np.random.default_rng(1).integers(1, 10_000, (1, 24))
+    problem = make_tiny(load, 6, redundant=3)
+    solved = load_solver(name)(problem, Run(time_limit_s=0.5), None)
+    value = evaluate(problem, solved.placement).objective
+    assert load_bound(problem).total * (1 - 1e-9) <= solved.lower_bound <= value
+    assert violations(problem, solved.placement) == []
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_layer_too_large_for_the_model_is_left_to_the_heuristic(make_tiny, name):
+    """Models beyond the size limit are not built; the limit is named."""
+    load = np.random.default_rng(2).integers(1, 10_000, (1, 300))
+    problem = make_tiny(load, 40, redundant=20)
+    solved = load_solver(name)(problem, Run(), None)
+    assert solved.limit == "size"
+    assert not solved.optimal
+    assert violations(problem, solved.placement) == []
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_start_is_never_worsened(make_tiny, name):
+    """A feasible initial placement is kept if nothing better is found, also with gaps."""
+    problem = make_tiny([[6.0, 5, 4, 3, 2, 1]], 3, slots_per_rank=3)
+    best = Placement.from_rank_of_expert([[0, 1, 2, 2, 1, 0]], num_ranks=3)
+    solved = load_solver(name)(problem, Run(time_limit_s=1e-6), best)
+    assert evaluate(problem, solved.placement).objective == evaluate(problem, best).objective
+    doubled = Placement(np.array([[0, 0, 1, 2, 3, 4]]), best.rank_of_slot, 6, 3)
+    assert load_solver(name)(problem, Run(), doubled).optimal
+
+
+def test_fractional_loads_too_are_bounded_from_below(make_tiny):
+    """Loads that are no whole numbers are rounded down: the bound stays below the optimum."""
+    load = np.random.default_rng(3).random((1, 6)) * np.pi
+    problem = make_tiny(load, 3, redundant=2)
+    solved = load_solver("exact-cpsat")(problem, Run(), None)
+    value = evaluate(problem, solved.placement).objective
+    assert solved.optimal
+    assert value * (1 - 1e-9) <= solved.lower_bound <= value
+
+
+def test_rank_order_keeps_a_twin_of_every_placement():
+    """The hint renumbers ranks so that every symmetry constraint holds."""
+    generator = np.random.default_rng(4)
+    for _ in range(50):
+        load = generator.integers(1, 9, 6).astype(float)
+        count = greedy_replicas(load[None], 9, 4)
+        table = lpt_table(load[None], count, 4, 3).reshape(4, 3)[generator.permutation(4)]
+        worst = max_rank_load(load[None], table.reshape(1, -1), 4)[0]
+        form = minmax_layer(load, 4, 3, 9, upper=worst, lower=0.0)
+        on = form.hint(table)
+        assert np.array_equal(np.sort(form.table(on), axis=None), np.sort(table, axis=None))
+        held = np.zeros((6, 4), int)
+        np.add.at(held, form.expert, on)
+        opened = np.cumsum(held, axis=0)
+        assert (held[:, 1:] <= opened[:, :-1]).all()
+        assert (held.sum(axis=1) >= form.fewest).all()
+        assert (held.sum(axis=1) <= form.most).all()

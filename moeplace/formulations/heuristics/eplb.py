@@ -66,7 +66,8 @@ def eplb_maps(
     rule = checked_policy(load.shape[1], num_replicas, num_groups, num_nodes, num_gpus, policy)
     if rule == "global":
         num_groups = num_nodes = 1
-    w = load.astype(np.float32)
+    with np.errstate(over="ignore"):
+        w = load.astype(np.float32)
     if not np.isfinite(w).all():
         raise InputError("weight: a value does not fit into float32, which EPLB computes in")
     layers, experts = w.shape

@@ -118,7 +118,7 @@ def balance_swaps(
     num_ranks: int,
     target: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.int32]:
-    """Return the table with smaller largest rank loads, after moves and 1-1 swaps.
+    """Return the table with smaller largest rank loads, after moves and swaps.
 
     Replica counts stay as they are; loads never get worse. The slots of a rank may be reordered.
 
