@@ -12,6 +12,7 @@ from moeplace.errors import InputError
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
 from moeplace.formulations.exact.minmax import minmax_layer
 from moeplace.formulations.heuristics.balance import balanced_table, max_rank_load
+from moeplace.formulations.heuristics.lpt import balance_swaps
 from moeplace.formulations.heuristics.tables import to_placement, usable_replicas
 from moeplace.formulations.solver import Solved
 from moeplace.placement import violations
@@ -85,7 +86,7 @@ def solve_layers(
     load, ranks, slots = problem.workload.load, problem.num_ranks, problem.slots_per_rank
     replicas = usable_replicas(problem)
     bound = max_rank_pairs_bound(load, ranks, slots, replicas).value
-    table = _warm_start(problem, initial)
+    table = _warm_start(problem, bound, initial)
     value = max_rank_load(load, table, ranks)
     run.report(to_placement(problem, table))
     reported = time.monotonic()
@@ -127,10 +128,13 @@ def solve_layers(
     )
 
 
-def _warm_start(problem: Problem, initial: Placement | None) -> NDArray[np.int32]:
+def _warm_start(
+    problem: Problem, bound: NDArray[np.float64], initial: Placement | None
+) -> NDArray[np.int32]:
     """Return (layers, slots): per layer the better of the heuristic and a feasible `initial`."""
     load, ranks = problem.workload.load, problem.num_ranks
     table = balanced_table(load, ranks, problem.slots_per_rank, usable_replicas(problem))
+    table = balance_swaps(load, table, ranks, bound)
     if initial is None or violations(problem, initial):
         return table
     given = np.full_like(table, -1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
+from moeplace.formulations.heuristics.exchange import exchange_replicas
 from moeplace.formulations.heuristics.lpt import greedy_replicas, lpt_table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 CLOSE_ENOUGH = 1e-4  # a layer this close to its bound is left as it is
 WORTH_EXCHANGING = 1e-3  # a layer further from its bound than this also changes replica counts
 TRIES = 32  # packings of a layer with changed counts
-DONORS = 4  # experts asked for a replica, for each expert of the fullest rank
+GIVERS = 4  # experts asked for a replica, for each that wants one
 
 
 def balanced_table(
@@ -49,7 +50,6 @@ def balanced_table(
     InfeasibleError
         If the experts do not fit.
     """
-    from moeplace.formulations.heuristics.exchange_kernels import exchange_layer
     from moeplace.formulations.heuristics.packing_kernels import balance_layer
 
     layers = load.shape[0]
@@ -66,7 +66,15 @@ def balanced_table(
         worst = balance_layer(share[layer], ranks[layer], bound[layer] * (1 + CLOSE_ENOUGH))
         target = bound[layer] * (1 + WORTH_EXCHANGING)
         if worst > target and replicas > load.shape[1] and tries > 0:
-            exchange_layer(load[layer], count[layer], ranks[layer], target, tries, DONORS, fill)
+            exchange_replicas(
+                load[layer],
+                count[layer],
+                ranks[layer],
+                target=target,
+                tries=tries,
+                givers=GIVERS,
+                keep_all=fill,
+            )
     return table
 
 
