@@ -140,6 +140,18 @@ class ProblemOptions:
     seed: Annotated[int, _option("--seed", metavar="N", help="Seed of every random choice.")] = 0
 
 
+def group(name: str, help: str) -> typer.Typer:
+    """Return an empty group of commands that shows its help when it is called alone."""
+    commands = typer.Typer(name=name, help=help, invoke_without_command=True)
+
+    @commands.callback(help=help)
+    def alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None and (text := context.get_help()):
+            print(text)
+
+    return commands
+
+
 def takes_problem(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `ProblemOptions`, handed to it as its first argument."""
     hints = get_type_hints(ProblemOptions, include_extras=True)

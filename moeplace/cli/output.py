@@ -62,9 +62,9 @@ class Output:
         else:
             draw()
 
-    def line(self, text: str = "", *, bold: bool = False) -> None:
+    def line(self, text: str = "", *, bold: bool = False, wrap: bool = True) -> None:
         """Print a line of text on stdout, wrapped to the width of the terminal or 80."""
-        _print(text, style="bold" if bold else "")
+        _print(text, style="bold" if bold else "", wrap=wrap)
 
     def table(
         self,
@@ -114,12 +114,12 @@ def _natural_width(rows: Sequence[Sequence[str]], gap: int) -> int:
     return sum(widths) + gap * (len(widths) - 1)
 
 
-def _print(content: Any, style: str = "") -> None:
+def _print(content: Any, style: str = "", *, wrap: bool = True) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print(content, style=style or None)
+        console.print(content, style=style or None, soft_wrap=not wrap)
     lines = captured.get().split("\n")
     sys.stdout.write("\n".join(text.rstrip(" ") for text in lines))
 

@@ -24,8 +24,8 @@ class Progress:
     most one every five seconds.
     """
 
-    def __init__(self, stage: str, *, quiet: bool = False, unit: str = "") -> None:
-        self._stage, self._quiet, self._unit = stage, quiet, unit
+    def __init__(self, stage: str, *, quiet: bool = False) -> None:
+        self._stage, self._quiet, self._unit = stage, quiet, ""
         self._incumbent: Incumbent | None = None
         self._started = time.monotonic()
         self._stop = threading.Event()
@@ -51,9 +51,9 @@ class Progress:
         if self._drawn and self._live:
             self._write("\r\x1b[K")
 
-    def stage(self, text: str) -> None:
-        """Say what is being done now; the incumbent belongs to the stage before."""
-        self._stage, self._incumbent = text, None
+    def stage(self, text: str, unit: str = "") -> None:
+        """Say what is being done now, and the unit of its incumbents."""
+        self._stage, self._incumbent, self._unit = text, None, unit
 
     def incumbent(self, incumbent: Incumbent) -> None:
         """Take the best solution so far."""

@@ -20,28 +20,32 @@ HEADERS = (
     "hops/\ntoken",
 )
 TIMES = ("step_time_s", "dispatch_s", "compute_s", "combine_s")
-OBJECTIVES = {
-    "time": "layer time",
+COUNTED = {
     "balance": "pairs on the fullest rank",
-    "copies": "copies that leave their rank",
+    "copies": "token copies",
     "hops": "link crossings",
 }
 
 
 def draw_result(result: Mapping[str, Any], out: Output) -> None:
     """Print a result as tables and lines."""
-    problem = result["problem"]
-    draw_headline(problem, out)
+    draw_headline(result["problem"], out)
     out.line()
-    out.table(HEADERS, _score_rows(result, result["score"], result["baselines"]), bold=(3,))
-    for line in (*_duplicates(result), *_verdict(result), "", _other_phase(result)):
+    rows = _score_rows(result, result["score"], result["baselines"])
+    out.table(HEADERS, [*rows, *_bound_row(result)], bold=(len(rows) - 1,))
+    if doubled := result["layers_with_duplicates"].get("eplb"):
+        layers = result["problem"]["layers"]
+        out.line(f"* holds an expert twice on a rank in {doubled} of {layers} layers")
+    out.line()
+    for line in _verdict(result):
         out.line(line)
     if (held := result["holdout"]) is not None:
         out.line()
-        out.line(f"held out ({_how_held(held)}), same maps:")
-        out.table(HEADERS, _score_rows(result, held["score"], held["baselines"]), bold=(3,))
+        out.line(f"the same maps on {_held_out(held)}, which they were not fitted on:")
+        rows = _score_rows(result, held["score"], held["baselines"])
+        out.table(HEADERS, rows, bold=(len(rows) - 1,))
     out.line()
-    for line in (_memory(result), _ending(result)):
+    for line in (_other_phase(result), _memory(result), _ending(result)):
         out.line(line)
 
 
@@ -55,7 +59,7 @@ def draw_headline(problem: Mapping[str, Any], out: Output) -> None:
     out.line(
         f"{problem['phase']}, {problem['tokens_per_rank']:,} tokens a rank, "
         f"dedup {problem['dedup']}, dispatch {problem['dispatch']}, "
-        f"{problem['redundant']} redundant, {problem['slots']} slots, {problem['weight_dtype']}"
+        f"{problem['weight_dtype']} weights"
     )
     workload = problem["workload"]
     kinds = [f"{workload['loads']} loads"]
@@ -102,7 +106,7 @@ def objective_text(name: str, value: float, layers: int) -> str:
     """Return the value of an objective as a mean over the layers, with its unit."""
     if name == "time":
         return f"{value / layers * 1e6:,.1f} µs a layer"
-    return f"{value / layers:,.1f} {OBJECTIVES[name]} a layer"
+    return f"{value / layers:,.1f} {COUNTED[name]}, mean over layers"
 
 
 def _name(result: Mapping[str, Any]) -> str:
@@ -116,7 +120,7 @@ def _score_rows(
     result: Mapping[str, Any], score: Mapping[str, Any], baselines: Mapping[str, Any]
 ) -> list[list[str]]:
     layers = result["problem"]["layers"]
-    named = {**{_label(result, key): value for key, value in baselines.items()}}
+    named = {_label(result, key): value for key, value in baselines.items()}
     named[_name(result)] = score
     return [
         [
@@ -137,72 +141,78 @@ def _label(result: Mapping[str, Any], baseline: str) -> str:
     return label + (" *" if result["layers_with_duplicates"].get("eplb") else "")
 
 
-def _duplicates(result: Mapping[str, Any]) -> list[str]:
-    doubled = result["layers_with_duplicates"].get("eplb", 0)
-    if not doubled:
+def _bound_row(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return the bound as a last row where it has the terms of the table."""
+    bound, layers = result["objective"]["bound"], result["problem"]["layers"]
+    if bound is None or not {"dispatch_s", "compute_s", "combine_s"} <= bound["terms"].keys():
         return []
-    return [
-        f"* holds an expert twice on a rank in {doubled} of {result['problem']['layers']} layers"
-    ]
+    terms = [result["objective"]["lower_bound"], *(bound["terms"][term] for term in TIMES[1:])]
+    return [["lower bound", *(f"{value / layers * 1e6:,.1f}" for value in terms), "", "", ""]]
 
 
 def _verdict(result: Mapping[str, Any]) -> list[str]:
     """Return what was reached against the best baseline and against the bound."""
-    objective, layers = result["objective"], result["problem"]["layers"]
-    name = objective["name"]
-    lines = [""]
-    if name == "time":
+    objective, layers, name = result["objective"], result["problem"]["layers"], _name(result)
+    lines = []
+    if objective["name"] == "time":
         best = min(result["baselines"], key=lambda key: result["baselines"][key]["step_time_s"])
         theirs = result["baselines"][best]["step_time_s"]
-        ours = result["score"]["step_time_s"]
-        change = (theirs - ours) / theirs if theirs else 0.0
-        word = "faster" if change >= 0 else "slower"
-        lines.append(
-            f"{_name(result)}: {objective_text(name, objective['value'], layers)}, "
-            f"{abs(change):.1%} {word} than {_label(result, best).removesuffix(' *')}, the best of "
-            "the three"
-        )
+        label = _label(result, best).removesuffix(" *")
+        lines.append(f"{name} {_compared(result['score']['step_time_s'], theirs)} {label}")
     else:
-        lines.append(f"{_name(result)}: {objective_text(name, objective['value'], layers)}")
+        value = objective_text(objective["name"], objective["value"], layers)
+        lines.append(f"{name}: {value}")
     if objective["lower_bound"] is None:
         return [*lines, "no lower bound is known"]
-    return [
-        *lines,
-        f"lower bound {objective_text(name, objective['lower_bound'], layers)}, "
-        f"gap {gap_text(objective['gap'])} ({objective['bound']['method']})",
-    ]
+    value = objective_text(objective["name"], objective["lower_bound"], layers)
+    lines.append(f"lower bound {value}; gap {gap_text(objective['gap'])}")
+    lines.append(f"proven by: {objective['bound']['method']}")
+    return lines
+
+
+def _compared(ours: float, theirs: float) -> str:
+    change = (theirs - ours) / theirs if theirs else 0.0
+    if abs(change) < 0.0005:
+        return "is as fast as the best of the three baselines,"
+    word = "faster" if change > 0 else "slower"
+    return f"is {abs(change):.1%} {word} than the best of the three baselines,"
 
 
 def _other_phase(result: Mapping[str, Any]) -> str:
     phase = "decode" if result["problem"]["phase"] == "prefill" else "prefill"
     layers = result["problem"]["layers"]
-
-    def time_us(score: Mapping[str, Any]) -> str:
-        return f"{score['step_time_s'] / layers * 1e6:,.1f}"
-
-    theirs = ", ".join(
-        f"{_label(result, name).removesuffix(' *')} {time_us(score)}"
+    scores = {
+        _label(result, name).removesuffix(" *"): score
         for name, score in result["baselines_by_phase"][phase].items()
+    }
+    scores[_name(result)] = result["scores_by_phase"][phase]
+    times = ", ".join(
+        f"{name} {score['step_time_s'] / layers * 1e6:,.1f}" for name, score in scores.items()
     )
-    ours = time_us(result["scores_by_phase"][phase])
-    return f"the same maps in {phase}, µs a layer: {_name(result)} {ours}; {theirs}"
+    return f"the same maps in {phase}, µs a layer: {times}"
 
 
-def _how_held(held: Mapping[str, Any]) -> str:
+def _held_out(held: Mapping[str, Any]) -> str:
     if held["by"] == "file":
-        return "another file"
+        return "the file held out"
     return f"{held['fraction']:.0%} of the {held['by']}s"
 
 
 def _memory(result: Mapping[str, Any]) -> str:
-    return f"weights on the fullest rank: {result['score']['memory_GiB_per_rank']:.1f} GiB"
+    problem = result["problem"]
+    return (
+        f"{problem['slots'] // problem['ranks']} slots a rank, up to {problem['redundant']} "
+        f"redundant experts; {result['score']['memory_GiB_per_rank']:.1f} GiB of weights at most"
+    )
 
 
 def _ending(result: Mapping[str, Any]) -> str:
-    parts = [f"status {result['status']}"]
+    parts = [str(result["status"])]
     if result["limit"]:
         parts.append(f"stopped by: {result['limit']}")
-    parts += [f"{result['runtime_s']:.1f} s", f"seed {result['seed']}"]
+    if result["solver"] != "evaluate":
+        parts.append(f"solver {result['solver']} took {result['runtime_s']:.1f} s")
+    parts.append(f"seed {result['seed']}")
     if result["placement"]:
         parts.append(f"placement in {result['placement']}")
     return ", ".join(parts)

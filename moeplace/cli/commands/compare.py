@@ -35,7 +35,7 @@ def compare(
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
-    """Run several solvers on one problem, side by side with the lower bound.
+    """Run several solvers on one problem, side by side.
 
     Example: moeplace compare --model deepseek-v3 --hw wafer --solvers eplb,lpt,auto
     """

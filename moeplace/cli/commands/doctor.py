@@ -17,7 +17,7 @@ BACKEND_MISSING = 6
 
 
 def doctor(format: FormatOption = Format.table) -> None:
-    """Check the installation: versions, solver backends, compiled-code cache, processors.
+    """Check the installation: versions, solver backends, cache.
 
     Example: moeplace doctor --format json
     """

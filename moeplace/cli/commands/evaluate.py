@@ -29,7 +29,7 @@ def evaluate(
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
-    """Score a given placement beside contiguous, random, EPLB and the lower bound.
+    """Score a given placement, beside the same baselines and bound.
 
     Options that are not given are those the placement was made with, if its file says so.
 

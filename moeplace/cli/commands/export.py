@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,9 +55,9 @@ def export(
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a placement in the format that a serving engine loads, with the flags to load it.
+    """Write a placement in the format a serving engine loads.
 
-    What is written is scored again; options that are not given are those the placement was made
+    Shows the server flags that load it. What is written is scored again; options that are not given are those the placement was made
     with, if its file says so.
 
     Example: moeplace export placement.json --to sglang -o experts.json
@@ -120,7 +119,8 @@ def _problem(options: ProblemOptions, wanted: bool, out: Output) -> Problem | No
 def _draw(document: Mapping[str, Any], out: Output) -> None:
     out.line(f"{document['path']}: written for {document['engine']}", bold=True)
     if document["flags"]:
-        out.line(f"load it with: {shlex.join(document['flags'])}")
+        out.line("load it with:")
+        out.line(f"  {' '.join(document['flags'])}", wrap=False)
     for note in document["notes"]:
         out.line(f"- {note}")
     before, after = document["score_before"], document["score"]

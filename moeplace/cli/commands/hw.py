@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption
+from moeplace.cli.options import FormatOption, group
 from moeplace.cli.output import Format, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-app = typer.Typer(name="hw", help="Systems: wafers, meshes and GPU clusters.")
+app = group("hw", "Systems: wafers, meshes and GPU clusters.")
 
 
 @app.command("list")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption
+from moeplace.cli.options import FormatOption, group
 from moeplace.cli.output import Format, Output
 
 if TYPE_CHECKING:
     from moeplace.models import ModelSpec
 
-app = typer.Typer(name="model", help="Models: the catalogue, and any config.json.")
+app = group("model", "Models: the catalogue, and any config.json.")
 HEADERS = (
     "model", "MoE\nlayers", "experts", "top k", "hidden", "expert\nwidth", "total\nB", "dtype"
 )  # fmt: skip

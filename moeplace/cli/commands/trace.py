@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import FormatOption, QuietOption, group
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
-app = typer.Typer(name="trace", help="Routing traces and loads.")
+app = group("trace", "Routing traces and loads.")
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="TRACE", help="File, folder or shipped name.")
