@@ -31,7 +31,8 @@ def evaluate(
 ) -> None:
     """Score a given placement, beside the same baselines and bound.
 
-    Options that are not given are those the placement was made with, if its file says so.
+    Options that are not given are those the placement was made with, if its
+    file says so.
 
     Example: moeplace evaluate placement.json --phase decode
     """

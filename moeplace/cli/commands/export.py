@@ -57,8 +57,9 @@ def export(
 ) -> None:
     """Write a placement in the format a serving engine loads.
 
-    Shows the server flags that load it. What is written is scored again; options that are not given are those the placement was made
-    with, if its file says so.
+    Shows the server flags that load it. What is written is scored again;
+    options that are not given are those the placement was made with, if its
+    file says so.
 
     Example: moeplace export placement.json --to sglang -o experts.json
     """

@@ -45,10 +45,11 @@ def solve(
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
-    """Find a placement, beside what engines do today and a lower bound.
+    """Find a placement, beside today's practice and a lower bound.
 
-    The table shows the time of a layer and its parts for contiguous, random and EPLB placement and
-    for the one found, then how far from optimal it can be at most. Ctrl-C keeps the best so far.
+    The table shows the time of a layer and its parts for contiguous, random
+    and EPLB placement and for the one found, then how far from optimal it can
+    be at most. Ctrl-C keeps the best so far.
 
     Example: moeplace solve --model deepseek-v3 --hw wafer -o placement.json
     """
