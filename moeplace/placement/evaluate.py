@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.errors import InfeasibleError, InputError
-from moeplace.placement.dispatch import choices_per_rank, replica_choice
+from moeplace.placement.dispatch import replica_weight, weight_per_rank
 from moeplace.placement.score import Score
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from moeplace.hwmodels import CommPlan
     from moeplace.placement.placement import Placement
     from moeplace.placement.problem import Problem
+    from moeplace.traces import TokenSets
 
+CERTAIN = 1e-12  # chances this close to 1 are 1: their rounding comes from adding up shares
 TILE_SLACK = 1e-9  # a slot with n tokens up to rounding error above a full tile needs no other
 
 
@@ -128,22 +130,24 @@ def check_scorable(problem: Problem, placement: Placement) -> None:
 
 def layer_use(problem: Problem, placement: Placement, layer: int) -> LayerUse:
     """Work out slot shares and touched sets of one layer under the dispatch policy."""
+    if problem.dispatch == "cover":
+        return _cover(problem, placement, layer)
     expert_of_slot = placement.expert_of_slot[layer]
     plan = problem.plan
-    choice = replica_choice(
+    share = problem.load_share[layer]
+    weight = replica_weight(
         expert_of_slot,
         placement.rank_of_slot,
         plan.topology.node_of_rank,
-        problem.num_experts,
+        share,
         problem.dispatch,
     )
-    per_rank = choices_per_rank(
-        choice, expert_of_slot, placement.rank_of_slot, problem.num_experts, problem.num_ranks
+    per_rank = weight_per_rank(
+        weight, expert_of_slot, placement.rank_of_slot, problem.num_experts, problem.num_ranks
     )
-    total = per_rank.sum(axis=2)  # (sources, experts) replicas eligible for each source
+    total = per_rank.sum(axis=2)  # (sources, experts)
     expert = np.where(expert_of_slot >= 0, expert_of_slot, 0)
-    split = (choice / total[:, expert]).mean(axis=0)  # sources are uniform over the ranks
-    share = problem.load_share[layer]
+    split = (weight / total[:, expert]).mean(axis=0)  # sources are uniform over the ranks
     if plan.dedup == "none":
         served = share[None, :, None] * per_rank / total[:, :, None]
         touches = problem.top_k * served.sum(axis=1)
@@ -154,25 +158,64 @@ def layer_use(problem: Problem, placement: Placement, layer: int) -> LayerUse:
     )
 
 
+def _cover(problem: Problem, placement: Placement, layer: int) -> LayerUse:
+    """Serve every token by as few ranks as a greedy cover finds; sources do not matter."""
+    from moeplace.placement.kernels import cover_use
+
+    sets = _token_sets(problem, layer)
+    plan = problem.plan
+    slot = np.argsort(placement.expert_of_slot[layer], kind="stable")
+    slot = slot[placement.expert_of_slot[layer, slot] >= 0]
+    start = np.zeros(problem.num_experts + 1, np.int64)
+    np.cumsum(placement.replica_count[layer], out=start[1:])
+    rank, number = np.nonzero(plan.members.T)
+    member_start = np.zeros(problem.num_ranks + 1, np.int64)
+    np.cumsum(np.bincount(rank, minlength=problem.num_ranks), out=member_start[1:])
+    served, touches, distinct = cover_use(
+        sets.ids,
+        sets.weight,
+        start,
+        slot.astype(np.int64),
+        placement.rank_of_slot,
+        member_start,
+        number.astype(np.int64),
+        problem.num_ranks,
+        plan.num_sets,
+    )
+    pairs = float(served.sum())
+    share = served / pairs if pairs > 0 else served
+    if plan.dedup == "none":
+        touches = problem.top_k * np.bincount(
+            placement.rank_of_slot, weights=share, minlength=problem.num_ranks
+        )
+    return LayerUse(share, touches[None, :], float(distinct))
+
+
+def _token_sets(problem: Problem, layer: int) -> TokenSets:
+    if problem.workload.token_sets is None:
+        raise InputError(
+            f"dedup {problem.dedup!r} with dispatch {problem.dispatch!r} needs token sets and "
+            f"workload {problem.workload.name!r} has loads only; make the problem with "
+            "make_problem, which generates them"
+        )
+    return problem.workload.token_sets[layer]
+
+
 def _set_touches(
     problem: Problem,
     layer: int,
-    per_rank: NDArray[np.int64],
-    total: NDArray[np.int64],
+    per_rank: NDArray[np.float64],
+    total: NDArray[np.float64],
     members: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return (sources, sets) chance that a token touches each set of ranks."""
     from moeplace.placement.kernels import touch_probability
 
-    if problem.workload.token_sets is None:
-        raise InputError(
-            f"dedup {problem.dedup!r} needs token sets and workload {problem.workload.name!r} has "
-            "loads only; make the problem with make_problem, which generates them"
-        )
-    sets = problem.workload.token_sets[layer]
+    sets = _token_sets(problem, layer)
     touches = np.empty((per_rank.shape[0], members.shape[0]))
     for source in range(per_rank.shape[0]):
-        inside = per_rank[source] @ members.T.astype(np.int64)  # (experts, sets)
+        inside = (per_rank[source] @ members.T.astype(float)) / total[source][:, None]
+        inside[inside > 1 - CERTAIN] = 1.0  # (experts, sets)
         expert, set_index = np.nonzero(inside)
         start = np.zeros(problem.num_experts + 1, np.int64)
         np.cumsum(np.bincount(expert, minlength=problem.num_experts), out=start[1:])
@@ -181,7 +224,7 @@ def _set_touches(
             sets.weight,
             start,
             set_index.astype(np.int64),
-            inside[expert, set_index] / total[source, expert],
+            inside[expert, set_index],
             members.shape[0],
         )
     return touches
@@ -190,8 +233,8 @@ def _set_touches(
 def _lambda(
     problem: Problem,
     layer: int,
-    per_rank: NDArray[np.int64],
-    total: NDArray[np.int64],
+    per_rank: NDArray[np.float64],
+    total: NDArray[np.float64],
     touches: NDArray[np.float64],
 ) -> float:
     """Return the mean number of distinct ranks that serve a token."""

@@ -139,7 +139,8 @@ class Problem:
     @property
     def is_synthetic(self) -> bool:
         """Whether anything the score depends on was generated rather than measured."""
-        sets = self.dedup != "none" and self.workload.token_sets_kind == "synthetic"
+        needed = self.dedup != "none" or self.dispatch == "cover"
+        sets = needed and self.workload.token_sets_kind == "synthetic"
         return sets or self.workload.kind == "synthetic"
 
     def replace(self, **changes: Any) -> Problem:
@@ -148,7 +149,7 @@ class Problem:
 
     def with_workload(self, workload: Workload) -> Problem:
         """Return the same problem under another workload of the same model and layers."""
-        bound = _ready(workload.bind(self.model), self.model, self.dedup)
+        bound = _ready(workload.bind(self.model), self.model, self.dedup, self.dispatch)
         if bound.layer_ids != self.workload.layer_ids:
             raise InputError(
                 f"workload {bound.name!r} has layers {_span(bound.layer_ids)}, "
@@ -221,7 +222,8 @@ def make_problem(
     dedup
         ``none``, ``rank``, ``node``, ``multicast``; default: the system's for the phase.
     dispatch
-        Which replica serves a token: ``even``, ``nearest``, ``rank_modulo``.
+        Which replica serves a token: ``even``, ``nearest``, ``rank_modulo``, ``lp``, ``cover``
+        (:mod:`moeplace.placement.dispatch`).
     phase
         ``prefill`` or ``decode``; default: the workload's own, else prefill.
     tokens_per_rank
@@ -264,7 +266,7 @@ def make_problem(
     dtype = weight_dtype or system.weight_dtype(model)
     slots = _check_capacity(model, system, int(redundant), slots_per_rank, dtype)
     resolved = dedup or system.default_dedup(phase)
-    bound = _ready(workload.bind(model), model, resolved)
+    bound = _ready(workload.bind(model), model, resolved, dispatch)
     problem = Problem(
         model=model,
         system=system,
@@ -321,9 +323,9 @@ def _check_capacity(
     return slots
 
 
-def _ready(workload: Workload, model: ModelSpec, dedup: str) -> Workload:
-    """Return the workload with token sets where the kernel's copies depend on them."""
-    if dedup == "none" or workload.token_sets is not None:
+def _ready(workload: Workload, model: ModelSpec, dedup: str, dispatch: str) -> Workload:
+    """Return the workload with token sets where copies or the choice of replicas need them."""
+    if workload.token_sets is not None or (dedup == "none" and dispatch != "cover"):
         return workload
     return _with_synthetic_sets(workload, model.n_group, model.topk_group, model.top_k)
 

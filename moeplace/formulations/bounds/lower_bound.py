@@ -24,8 +24,8 @@ def lower_bound(problem: Problem) -> Bound:
     For ``time`` the minima of the terms are added: a sum of maxima is at least the sum of the
     terms' own minima. Communication uses the linear relaxation of
     :func:`~moeplace.formulations.bounds.communication.spread_bound`, or, where replicas may
-    serve their own rank first (dispatch other than ``even`` with redundancy), averages over all
-    links.
+    serve their own rank first (dispatch ``nearest`` or ``rank_modulo`` with redundancy), averages
+    over all links.
     """
     if problem.objective == "balance":
         load = max_rank_pairs_bound(
@@ -54,7 +54,7 @@ def lower_bound(problem: Problem) -> Bound:
 
 
 def _sources_matter(problem: Problem) -> bool:
-    return problem.dispatch != "even" and problem.redundant > 0
+    return problem.dispatch in ("nearest", "rank_modulo") and problem.redundant > 0
 
 
 def _best(named: dict[str, NDArray[np.float64]]) -> Bound:

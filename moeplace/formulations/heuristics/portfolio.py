@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
 from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
 from moeplace.formulations.heuristics.simple import contiguous
 from moeplace.formulations.heuristics.tables import to_placement, usable_replicas
-from moeplace.formulations.solver import Solved
+from moeplace.formulations.solver import Run, Solved
 from moeplace.placement import Placement, evaluate, violations
 from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeplace.formulations.solver import Run
     from moeplace.placement import Problem
 
 CHUNK = 20  # layers between two reports
@@ -32,7 +32,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Start every layer from the best of several placements and descend.
 
     Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
-    kernel times, without and with redundant experts, and `initial`. Deterministic for a seed
+    kernel times, without and with redundant experts, for dispatch ``cover`` copies added to the
+    best placement without any, and `initial`. Deterministic for a seed
     unless a time limit cuts it short.
     """
     candidates = [
@@ -41,9 +42,18 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
         if solved.placement is not None
     ]
     candidates += _packings(problem)
+    if problem.dispatch == "cover" and problem.redundant:
+        single = _descend(problem.replace(redundant=0), _quiet(run), candidates)
+        if single.placement is not None:
+            candidates.append(replicate_for_cover(problem, single.placement, run))
     if initial is not None:
         candidates.append(initial)
     return _descend(problem, run, candidates)
+
+
+def _quiet(run: Run) -> Run:
+    """Return a run within the same limits that reports nothing."""
+    return Run(run.seed, run.remaining_s())
 
 
 def _packings(problem: Problem) -> list[Placement]:
