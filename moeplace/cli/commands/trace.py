@@ -125,11 +125,13 @@ def _read(source: str, from_: str | None, model: str | None) -> Any:
 
     spec = None if model is None else load_model(model)
     found = load_source(source, from_, num_experts=None if spec is None else spec.num_experts)
-    if spec is not None:
-        workload = Workload.from_trace(found) if isinstance(found, RoutingTrace) else found
-        bound = workload.bind(spec)
-        if found.layer_ids is None and bound.num_layers == found.num_layers:
-            found = found.replace(layer_ids=bound.layer_ids)
+    if spec is None:
+        return found
+    if not isinstance(found, RoutingTrace):
+        return found.bind(spec)  # rows of dense layers are left out
+    bound = Workload.from_trace(found).bind(spec)
+    if found.layer_ids is None and bound.num_layers == found.num_layers:
+        return found.replace(layer_ids=bound.layer_ids)
     return found
 
 
