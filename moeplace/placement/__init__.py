@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moeplace.placement.dispatch import DISPATCH_POLICIES
 from moeplace.placement.evaluate import evaluate
+from moeplace.placement.migration import keep_slots, moved_replicas, relabel_ranks
 from moeplace.placement.placement import Placement
 from moeplace.placement.problem import DEFAULT_TOKENS_PER_RANK, OBJECTIVES, Problem, make_problem
 from moeplace.placement.score import SCALARS, Score
@@ -18,6 +19,9 @@ __all__ = [
     "Problem",
     "Score",
     "evaluate",
+    "keep_slots",
     "make_problem",
+    "moved_replicas",
+    "relabel_ranks",
     "violations",
 ]

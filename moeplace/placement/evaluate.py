@@ -9,6 +9,8 @@ import numpy as np
 
 from moeplace.errors import InfeasibleError, InputError
 from moeplace.placement.dispatch import replica_weight, weight_per_rank
+from moeplace.placement.migration import moved_replicas
+from moeplace.placement.problem import check_shape
 from moeplace.placement.score import Score
 
 if TYPE_CHECKING:
@@ -104,21 +106,7 @@ def evaluate(problem: Problem, placement: Placement) -> Score:
 
 def check_scorable(problem: Problem, placement: Placement) -> None:
     """Raise unless the placement has the problem's shape and covers every expert."""
-    expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
-    found = (placement.num_layers, placement.num_experts, placement.num_ranks)
-    if expected != found:
-        raise InputError(
-            f"placement has (layers, experts, ranks) = {found}, the problem {expected}; "
-            "use the placement of the same model, layers and system"
-        )
-    wanted = problem.workload.layer_ids
-    if placement.layer_ids is not None and wanted is not None and placement.layer_ids != wanted:
-        row = next(i for i, pair in enumerate(zip(placement.layer_ids, wanted, strict=True))
-                   if pair[0] != pair[1])  # fmt: skip
-        raise InputError(
-            f"placement row {row} is layer {placement.layer_ids[row]}, the problem's is layer "
-            f"{wanted[row]}; use the placement of the same layers"
-        )
+    check_shape(problem, placement)
     missing = placement.replica_count == 0
     if missing.any():
         layer, expert = np.argwhere(missing)[0]
@@ -315,7 +303,9 @@ def _score(
     )
     hops = crossings[0].sum(axis=1)
     time = dispatch + compute + combine
-    by_objective = {"time": time, "balance": busiest, "copies": copies, "hops": hops}
+    moved = None if problem.current is None else moved_replicas(placement, problem.current)
+    price = 0.0 if moved is None else moved * problem.move_price_s
+    by_objective = {"time": time + price, "balance": busiest, "copies": copies, "hops": hops}
     layer_objective = by_objective[problem.objective]
     per_layer = problem.tokens * problem.num_layers
     known = not np.isnan(ranks_per_token).any()
@@ -332,6 +322,7 @@ def _score(
         ranks_per_token=float(ranks_per_token.mean()) if known else None,
         max_link_bytes=float(crossings[0].max(initial=0.0) * sizes[0]),
         memory_GiB_per_rank=memory_bytes(problem, placement) / 2**30,
+        moved_replicas=None if moved is None else int(moved.sum()),
         layer_objective=layer_objective,
         layer_time_s=time,
         layer_dispatch_s=dispatch,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from moeplace.hwmodels import CommPlan, System
     from moeplace.models import ModelSpec
+    from moeplace.placement.placement import Placement
 
 OBJECTIVES = ("time", "balance", "copies", "hops")
 PHASES = ("prefill", "decode")
@@ -49,6 +50,12 @@ class Problem:
         Workloads of other phases, used by :meth:`at_phase`.
     holdout
         Workload that is reported on and never optimized on.
+    current
+        Placement in use; replicas on a rank that does not hold the expert there must be moved.
+    max_moves
+        Most replicas moved in a layer, None for any number.
+    move_price_us_per_GB
+        What moving 1e9 bytes adds to objective ``time``, in microseconds of a step.
     """
 
     model: ModelSpec
@@ -66,6 +73,9 @@ class Problem:
     holdout: Workload | None = None
     holdout_by: str = ""
     holdout_fraction: float = 0.0
+    current: Placement | None = None
+    max_moves: int | None = None
+    move_price_us_per_GB: float = 0.0
 
     @property
     def num_layers(self) -> int:
@@ -132,6 +142,11 @@ class Problem:
         return share
 
     @property
+    def move_price_s(self) -> float:
+        """What one moved replica adds to objective ``time``, in seconds."""
+        return self.move_price_us_per_GB * 1e-6 * self.expert_bytes * 1e-9
+
+    @property
     def rank_of_slot(self) -> NDArray[np.int32]:
         """(slots,) rank of each slot."""
         return np.repeat(np.arange(self.num_ranks, dtype=np.int32), self.slots_per_rank)
@@ -183,7 +198,12 @@ class Problem:
                 self.tokens_per_rank,
                 self.dedup,
                 self.weight_dtype,
+                self.max_moves,
+                self.move_price_us_per_GB,
             ],
+            "current": None
+            if self.current is None
+            else [self.current.expert_of_slot.tolist(), self.current.rank_of_slot.tolist()],
         }
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -205,6 +225,9 @@ def make_problem(
     holdout_by: str = "",
     holdout_fraction: float = 0.0,
     weight_dtype: str | None = None,
+    current: Placement | None = None,
+    max_moves: int | None = None,
+    move_price_us_per_GB: float = 0.0,
 ) -> Problem:
     """Put model, system and workload together and check that a placement can exist.
 
@@ -235,6 +258,13 @@ def make_problem(
     weight_dtype
         Dtype of the experts' weights; default: the model's where the device computes in it,
         else bf16.
+    current
+        Placement in use, of the same layers, experts and ranks.
+    max_moves
+        Most replicas of a layer that may lie on a rank that does not hold the expert in
+        `current`.
+    move_price_us_per_GB
+        Objective ``time`` counts this many microseconds for every 1e9 bytes moved.
 
     Raises
     ------
@@ -282,12 +312,56 @@ def make_problem(
         phase_workloads=by_phase,
         holdout_by=holdout_by,
         holdout_fraction=holdout_fraction,
+        current=current,
+        max_moves=max_moves,
+        move_price_us_per_GB=float(move_price_us_per_GB),
     )
+    _check_moves(problem)
     problem.compute_constants  # noqa: B018  refuses a dtype the device does not compute in
     if holdout is not None:
         checked = problem.with_workload(holdout).workload
         problem = problem.replace(holdout=checked)
     return problem
+
+
+def _check_moves(problem: Problem) -> None:
+    if problem.max_moves is not None and problem.max_moves < 0:
+        raise InputError(f"max_moves is {problem.max_moves}; it cannot be negative")
+    if not (np.isfinite(problem.move_price_us_per_GB) and problem.move_price_us_per_GB >= 0):
+        raise InputError(f"the price of a move is {problem.move_price_us_per_GB}; it must be >= 0")
+    if problem.current is None:
+        if problem.max_moves is not None or problem.move_price_us_per_GB:
+            raise InputError("moves are counted from a current placement; give one")
+        return
+    if problem.move_price_us_per_GB and problem.objective != "time":
+        raise InputError(f"moves have a price in time; objective {problem.objective!r} has none")
+    check_shape(problem, problem.current)
+
+
+def check_shape(problem: Problem, placement: Placement) -> None:
+    """Raise unless the placement has the problem's layers, experts and ranks.
+
+    Raises
+    ------
+    InputError
+        Naming the first difference.
+    """
+    expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
+    found = (placement.num_layers, placement.num_experts, placement.num_ranks)
+    if expected != found:
+        raise InputError(
+            f"placement has (layers, experts, ranks) = {found}, the problem {expected}; "
+            "use the placement of the same model, layers and system"
+        )
+    wanted = problem.workload.layer_ids
+    if placement.layer_ids is None or wanted is None:
+        return
+    for row, (have, want) in enumerate(zip(placement.layer_ids, wanted, strict=True)):
+        if have != want:
+            raise InputError(
+                f"placement row {row} is layer {have}, the problem's is layer {want}; use the "
+                "placement of the same layers"
+            )
 
 
 def _check_capacity(

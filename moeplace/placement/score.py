@@ -32,6 +32,9 @@ class Score:
         Bytes on the busiest link of any layer's dispatch.
     memory_GiB_per_rank
         Expert and non-expert weights on the fullest rank.
+    moved_replicas
+        Replicas, over all layers, on ranks that do not hold the expert in the problem's current
+        placement; None without one.
     rank_load
         (layers, ranks) (token, expert) pairs served.
     rank_compute_s
@@ -52,6 +55,7 @@ class Score:
     ranks_per_token: float | None
     max_link_bytes: float
     memory_GiB_per_rank: float
+    moved_replicas: int | None
     layer_objective: NDArray[np.float64]
     layer_time_s: NDArray[np.float64]
     layer_dispatch_s: NDArray[np.float64]
@@ -80,4 +84,5 @@ SCALARS = (
     "ranks_per_token",
     "max_link_bytes",
     "memory_GiB_per_rank",
+    "moved_replicas",
 )

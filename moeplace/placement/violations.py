@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.placement.migration import moved_replicas
+
 if TYPE_CHECKING:
     from moeplace.placement.placement import Placement
     from moeplace.placement.problem import Problem
@@ -16,7 +18,7 @@ def violations(problem: Problem, placement: Placement) -> list[str]:
 
     Rules (DESIGN §5, capacity): the problem's layers, experts and ranks; every expert at least
     one replica and at most one per rank; at most experts + redundant replicas in a layer; at
-    most `slots_per_rank` occupied slots on a rank.
+    most `slots_per_rank` occupied slots on a rank; at most `max_moves` replicas moved.
     """
     expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
     found = (placement.num_layers, placement.num_experts, placement.num_ranks)
@@ -25,6 +27,9 @@ def violations(problem: Problem, placement: Placement) -> list[str]:
     broken = []
     layers = problem.workload.layer_ids or tuple(range(problem.num_layers))
     on_rank = placement.replicas_on_rank
+    moved = np.zeros(problem.num_layers, np.int64)
+    if problem.current is not None:
+        moved = moved_replicas(placement, problem.current)
     for layer, name in enumerate(layers):
         counts = on_rank[layer]
         if (missing := np.flatnonzero(counts.sum(axis=1) == 0)).size:
@@ -42,5 +47,9 @@ def violations(problem: Problem, placement: Placement) -> list[str]:
             broken.append(
                 f"layer {name}: rank {rank} holds {most} experts, it has {problem.slots_per_rank} "
                 "slots"
+            )
+        if problem.max_moves is not None and moved[layer] > problem.max_moves:
+            broken.append(
+                f"layer {name}: {moved[layer]} replicas moved, at most {problem.max_moves} allowed"
             )
     return broken

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
 
 
+UNLIMITED = np.iinfo(np.int64).max // 2
+
+
 @dataclass(frozen=True, eq=False)
 class SearchTerms:
     """What does not change from layer to layer.
@@ -121,6 +124,10 @@ def improve_layer(
     else:
         cost = np.zeros_like(split)
     ids, weight, start, tokens = _token_index(problem, layer)
+    current = np.ones((problem.num_experts, problem.num_ranks), np.bool_)
+    if problem.current is not None:
+        current = problem.current.replicas_on_rank[layer] > 0
+    budget = UNLIMITED if problem.max_moves is None else problem.max_moves
     rng = np.random.default_rng([seed, layer])
     orders = np.array([rng.permutation(row.size) for _ in range(passes)], np.int64)
     table = row.reshape(problem.num_ranks, problem.slots_per_rank).copy()
@@ -139,6 +146,9 @@ def improve_layer(
         terms.link_seconds,
         terms.link_group,
         terms.linear,
+        current,
+        problem.move_price_s if problem.objective == "time" else 0.0,
+        budget,
         orders,
         max_tries,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas,
 from moeplace.formulations.heuristics.simple import contiguous
 from moeplace.formulations.heuristics.tables import to_placement, usable_replicas
 from moeplace.formulations.solver import Run, Solved
-from moeplace.placement import Placement, evaluate, violations
+from moeplace.placement import Placement, evaluate, keep_slots, relabel_ranks, violations
 from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
 
     Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
     kernel times, without and with redundant experts, for dispatch ``cover`` copies added to the
-    best placement without any, and `initial`. Deterministic for a seed
+    best placement without any, the current placement, and `initial`. Deterministic for a seed
     unless a time limit cuts it short.
     """
     candidates = [
@@ -46,9 +47,24 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
         single = _descend(problem.replace(redundant=0), _quiet(run), candidates)
         if single.placement is not None:
             candidates.append(replicate_for_cover(problem, single.placement, run))
+    if problem.current is not None:
+        candidates = [_relabeled(problem, placement) for placement in candidates]
+        candidates.append(without_duplicates(problem, problem.current))
     if initial is not None:
         candidates.append(initial)
-    return _descend(problem, run, candidates)
+    solved = _descend(problem, run, candidates)
+    if solved.placement is None or problem.current is None:
+        return solved
+    same_slots = np.array_equal(problem.current.rank_of_slot, problem.rank_of_slot)
+    reference = problem.current if same_slots else without_duplicates(problem, problem.current)
+    return replace(solved, placement=keep_slots(solved.placement, reference))
+
+
+def _relabeled(problem: Problem, placement: Placement) -> Placement:
+    """Return the placement with interchangeable ranks named after those of the current one."""
+    if problem.current is None:
+        return placement
+    return relabel_ranks(placement, problem.current, problem.system.topology)
 
 
 def _quiet(run: Run) -> Run:

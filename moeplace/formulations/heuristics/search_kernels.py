@@ -35,6 +35,9 @@ def descend(
     link_seconds: NDArray[np.float64],
     link_group: NDArray[np.int64],
     linear: NDArray[np.float64],
+    current: NDArray[np.bool_],
+    move_price: float,
+    max_moves: int,
     orders: NDArray[np.int64],
     max_tries: int,
 ) -> tuple[NDArray[np.int32], float, int]:
@@ -65,6 +68,12 @@ def descend(
         (links,) 0 or 1; the objective takes the maximum over each group (dispatch, combine).
     linear
         (sets,) what one touch per token adds to the objective directly.
+    current
+        (experts, ranks) where replicas are now; others count as moved.
+    move_price
+        What one moved replica adds to the objective.
+    max_moves
+        Most moved replicas.
     orders
         (passes, slots) in which order each pass visits the slots.
     max_tries
@@ -124,7 +133,11 @@ def descend(
     for e in range(num_experts):
         likely[e] = pair_share[e]
 
-    value = _value(rank_cost, links, link_group, touch, linear)
+    moved = 0
+    for e in range(num_experts):
+        for r in range(ranks):
+            moved += on_rank[e, r] and not current[e, r]
+    value = _value(rank_cost, links, link_group, touch, linear) + move_price * moved
     changed = np.empty(num_sets, np.int64)
     change = np.zeros(num_sets)
     old0 = np.zeros(num_sets)
@@ -202,7 +215,13 @@ def descend(
                     c1 = new_row1.sum()
                     _shift_cost(trial_cost, on_rank[x1], new_row1, cost[x1], count[x1], c1)
                     spread += likely[x1]
+                more_moved = _moved(on_rank[x0], new_row0, current[x0])
+                if x1 >= 0:
+                    more_moved += _moved(on_rank[x1], new_row1, current[x1])
+                if more_moved > 0 and moved + more_moved > max_moves:
+                    continue
                 compute_gain = _smoothed(rank_cost) - _smoothed(trial_cost)
+                compute_gain -= move_price * more_moved
                 if compute_gain + spread * reach <= 1e-12 * value:
                     continue  # not even the best change of the links could pay for it
                 tries += 1
@@ -293,6 +312,7 @@ def descend(
                     touch[changed[n]] += change[changed[n]]
                 links[:] = trial_links
                 rank_cost[:] = trial_cost
+                moved += more_moved
                 total += c0 - count[x0]
                 count[x0] = c0
                 on_rank[x0] = new_row0
@@ -313,6 +333,7 @@ def descend(
                 else:
                     table[a, sa] = into
                 value = _value(rank_cost, links, link_group, touch, linear)
+                value += move_price * moved
                 if tries >= max_tries:
                     return table, value, tries
         if not improved:
@@ -334,6 +355,19 @@ def _shift_cost(
             rank_cost[r] -= cost[old_count - 1]
         if new_row[r]:
             rank_cost[r] += cost[new_count - 1]
+
+
+@njit(cache=True, nogil=True)
+def _moved(
+    old_row: NDArray[np.bool_], new_row: NDArray[np.bool_], current: NDArray[np.bool_]
+) -> int:
+    """Return how many more replicas of an expert count as moved."""
+    more = 0
+    for r in range(current.size):
+        if not current[r]:
+            more += new_row[r]
+            more -= old_row[r]
+    return more
 
 
 @njit(cache=True, nogil=True)
