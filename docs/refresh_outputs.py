@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
-    r"(?P<mark><!-- (?P<comment>[^>]*?) -->\n)?```(?P<kind>sh|python|text)\n(?P<body>.*?)```\n",
+    r"(?P<mark><!-- (?P<comment>[^\n]*?) -->\n)?```(?P<kind>sh|python|text)\n(?P<body>.*?)```\n",
     re.DOTALL,
 )
 PRINTS = "prints: "
