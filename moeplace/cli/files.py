@@ -70,6 +70,7 @@ def write_placement(
     from moeplace.placement.formats import save_placement
 
     made_with = asdict(options) | {
+        "phase": problem.phase,
         "ranks": problem.num_ranks,
         "redundant": problem.redundant,
         "slots_per_rank": problem.slots_per_rank,

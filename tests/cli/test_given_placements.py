@@ -40,6 +40,18 @@ def test_evaluate_in_another_phase(moeplace, solved):
         assert again["score"][key] == pytest.approx(expected[key], rel=1e-9)
 
 
+def test_a_batch_chosen_for_one_phase_does_not_follow_into_another(moeplace, problem):
+    """1,000 tokens a rank were meant for prefill: kept there, decode takes its own default."""
+    moeplace("solve", *problem, "--tokens-per-rank", 1000, "-o", "out/p.json")
+    tokens = {
+        phase: json.loads(
+            moeplace("evaluate", "out/p.json", "--phase", phase, "--format", "json").stdout
+        )["problem"]["tokens_per_rank"]
+        for phase in ("prefill", "decode")
+    }
+    assert tokens == {"prefill": 1000, "decode": 128}
+
+
 def test_evaluate_names_broken_rules(moeplace, solved):
     """Fewer redundant experts than the map has: scored, infeasible, and said which rule."""
     done = moeplace("evaluate", "out/p.json", "--redundant", 0, "--format", "json")
