@@ -110,7 +110,8 @@ class ExportContext:
         """
         if self.num_ranks is None:
             raise InputError(
-                f"{path}: this format does not tell the number of ranks; give it (num_ranks, --ranks)"
+                f"{path}: this format does not tell the number of ranks; give it "
+                "(num_ranks, --ranks)"
             )
         if slots % self.num_ranks:
             raise InputError(
