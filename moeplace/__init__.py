@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from moeplace.formulations.solve import solve
     from moeplace.hwmodels import System, load_system
     from moeplace.models import ModelSpec, load_model
-    from moeplace.placement import Placement, Problem, Score, evaluate, make_problem, violations
+    from moeplace.placement import (
+        Placement,
+        Problem,
+        Score,
+        evaluate,
+        make_problem,
+        make_robust,
+        violations,
+    )
     from moeplace.placement.formats import export_placement, read_placement
     from moeplace.traces import (
         RoutingTrace,
@@ -64,6 +72,7 @@ _HOME = {
     "load_workload": "moeplace.traces",
     "lower_bound": "moeplace.formulations.bounds",
     "make_problem": "moeplace.placement",
+    "make_robust": "moeplace.placement",
     "read_placement": "moeplace.placement.formats",
     "rebalance_experts": "moeplace.formulations.rebalance",
     "save_trace": "moeplace.traces",
@@ -101,6 +110,7 @@ __all__ = [
     "load_workload",
     "lower_bound",
     "make_problem",
+    "make_robust",
     "read_placement",
     "rebalance_experts",
     "save_trace",

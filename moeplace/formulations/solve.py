@@ -102,6 +102,11 @@ def solve_beside(
             f"solver {solver!r} optimizes {', '.join(info.objectives)}, not {problem.objective!r}; "
             f"use --objective {info.objectives[0]} or another solver"
         )
+    if problem.scenarios and info.kind == "exact":
+        raise InputError(
+            f"solver {solver!r} solves one workload exactly, this problem has "
+            f"{len(problem.scenarios)} scenarios; use auto"
+        )
     if time_limit_s is not None and not time_limit_s > 0:
         raise InputError(f"time limit is {time_limit_s} s; it must be positive")
     if initial is not None and (broken := violations(problem, initial)):

@@ -7,6 +7,7 @@ from moeplace.placement.evaluate import evaluate
 from moeplace.placement.migration import keep_slots, moved_replicas, relabel_ranks
 from moeplace.placement.placement import Placement
 from moeplace.placement.problem import DEFAULT_TOKENS_PER_RANK, OBJECTIVES, Problem, make_problem
+from moeplace.placement.robust import RISKS, make_robust
 from moeplace.placement.score import SCALARS, Score
 from moeplace.placement.violations import violations
 
@@ -14,6 +15,7 @@ __all__ = [
     "DEFAULT_TOKENS_PER_RANK",
     "DISPATCH_POLICIES",
     "OBJECTIVES",
+    "RISKS",
     "SCALARS",
     "Placement",
     "Problem",
@@ -21,6 +23,7 @@ __all__ = [
     "evaluate",
     "keep_slots",
     "make_problem",
+    "make_robust",
     "moved_replicas",
     "relabel_ranks",
     "violations",

@@ -11,6 +11,7 @@ from moeplace.errors import InfeasibleError, InputError
 from moeplace.placement.dispatch import replica_weight, weight_per_rank
 from moeplace.placement.migration import moved_replicas
 from moeplace.placement.problem import check_shape
+from moeplace.placement.robust import combine_scores
 from moeplace.placement.score import Score
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def evaluate(problem: Problem, placement: Placement) -> Score:
     InfeasibleError
         If an expert of a layer has no replica.
     """
+    if problem.scenarios:
+        scores = [evaluate(scenario, placement) for scenario in problem.scenarios]
+        return combine_scores(scores, problem.risk, problem.tail)
     check_scorable(problem, placement)
     plan = problem.plan
     pairs = float(problem.tokens * problem.top_k)

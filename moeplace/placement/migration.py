@@ -20,7 +20,8 @@ def moved_replicas(new: Placement, old: Placement) -> NDArray[np.int64]:
     dropping a replica cost nothing.
     """
     fresh = (new.replicas_on_rank > 0) & (old.replicas_on_rank == 0)
-    return fresh.sum(axis=(1, 2), dtype=np.int64)
+    count: NDArray[np.int64] = fresh.sum(axis=(1, 2), dtype=np.int64)
+    return count
 
 
 def keep_slots(new: Placement, old: Placement) -> Placement:

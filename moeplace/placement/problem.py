@@ -56,6 +56,9 @@ class Problem:
         Most replicas moved in a layer, None for any number.
     move_price_us_per_GB
         What moving 1e9 bytes adds to objective ``time``, in microseconds of a step.
+    scenarios, risk, tail
+        Problems that share the placement and how their objectives become one, see
+        :func:`~moeplace.placement.robust.make_robust`; empty for a single workload.
     """
 
     model: ModelSpec
@@ -76,6 +79,9 @@ class Problem:
     current: Placement | None = None
     max_moves: int | None = None
     move_price_us_per_GB: float = 0.0
+    scenarios: tuple[Problem, ...] = ()
+    risk: str = "max"
+    tail: float = 0.5
 
     @property
     def num_layers(self) -> int:
@@ -170,12 +176,15 @@ class Problem:
                 f"workload {bound.name!r} has layers {_span(bound.layer_ids)}, "
                 f"{self.workload.name!r} has {_span(self.workload.layer_ids)}; use the same layers"
             )
-        return self.replace(workload=bound, holdout=None)
+        return self.replace(workload=bound, holdout=None, scenarios=())
 
     def at_phase(self, phase: str) -> Problem:
         """Return the same problem in a phase with its default batch and its workload, if known."""
         if phase == self.phase:
             return self
+        for scenario in self.scenarios:
+            if scenario.phase == phase:
+                return scenario
         other = self.replace(
             phase=phase, tokens_per_rank=DEFAULT_TOKENS_PER_RANK[phase], holdout=None
         )
@@ -186,6 +195,8 @@ class Problem:
     def fingerprint(self) -> str:
         """Return the sha256 of everything the score depends on."""
         parts = {
+            "scenarios": [scenario.fingerprint for scenario in self.scenarios],
+            "risk": [self.risk, self.tail] if self.scenarios else None,
             "model": asdict(self.model),
             "system": asdict(self.system.replace(sources={})),
             "workload": self.workload.fingerprint(),

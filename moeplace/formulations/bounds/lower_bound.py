@@ -10,6 +10,7 @@ from moeplace.formulations.bounds.bound import Bound
 from moeplace.formulations.bounds.communication import remote_bound, spread_bound, touch_bounds
 from moeplace.formulations.bounds.compute import compute_bounds
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
+from moeplace.placement.robust import scenario_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,11 @@ def lower_bound(problem: Problem) -> Bound:
     terms' own minima. Communication uses the linear relaxation of
     :func:`~moeplace.formulations.bounds.communication.spread_bound`, or, where replicas may
     serve their own rank first (dispatch ``nearest`` or ``rank_modulo`` with redundancy), averages
-    over all links.
+    over all links. With several scenarios the risk measure of their bounds: each is at most the
+    scenario's value and the measure is monotone.
     """
+    if problem.scenarios:
+        return _robust(problem)
     if problem.objective == "balance":
         load = max_rank_pairs_bound(
             problem.load_share * float(problem.tokens * problem.top_k),
@@ -51,6 +55,21 @@ def lower_bound(problem: Problem) -> Bound:
         layer_value += layer
     method.append(f"communication: {'link averages' if _sources_matter(problem) else 'spread LP'}")
     return Bound(float(layer_value.sum()), "; ".join(method), terms, layer_value)
+
+
+def _robust(problem: Problem) -> Bound:
+    bounds = [lower_bound(scenario) for scenario in problem.scenarios]
+    weights = scenario_weights(np.array([b.value for b in bounds]), problem.risk, problem.tail)
+    terms = {
+        f"{number}. {scenario.phase} {scenario.workload.name}": bound.value
+        for number, (scenario, bound) in enumerate(
+            zip(problem.scenarios, bounds, strict=True), start=1
+        )
+    }
+    layer_value = np.einsum("s,sl->l", weights, np.array([b.layer_value for b in bounds]))
+    return Bound(
+        float(layer_value.sum()), f"{problem.risk} of the scenarios' bounds", terms, layer_value
+    )
 
 
 def _sources_matter(problem: Problem) -> bool:

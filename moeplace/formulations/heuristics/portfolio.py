@@ -13,8 +13,13 @@ from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
 from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
+from moeplace.formulations.heuristics.robust import robust
 from moeplace.formulations.heuristics.simple import contiguous
-from moeplace.formulations.heuristics.tables import to_placement, usable_replicas
+from moeplace.formulations.heuristics.tables import (
+    to_placement,
+    usable_replicas,
+    without_duplicates,
+)
 from moeplace.formulations.solver import Run, Solved
 from moeplace.placement import Placement, evaluate, keep_slots, relabel_ranks, violations
 from moeplace.placement.evaluate import slot_compute_s
@@ -37,6 +42,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     best placement without any, the current placement, and `initial`. Deterministic for a seed
     unless a time limit cuts it short.
     """
+    if problem.scenarios:
+        return robust(problem, run, initial, auto)
     candidates = [
         without_duplicates(problem, solved.placement)
         for solved in (contiguous(problem, run, None), eplb(problem, run, None))
@@ -98,21 +105,6 @@ def local_search(problem: Problem, run: Run, initial: Placement | None) -> Solve
     return _descend(problem, run, [start] if start else [])
 
 
-def without_duplicates(problem: Problem, placement: Placement) -> Placement:
-    """Return the placement with second copies on a rank emptied, in the problem's slots.
-
-    The first copy in slot order stays. Slots beyond the problem's are never occupied then.
-    """
-    table = np.full((problem.num_layers, problem.num_slots), -1, np.int32)
-    for layer in range(problem.num_layers):
-        for rank in range(problem.num_ranks):
-            slots = placement.expert_of_slot[layer, placement.rank_of_slot == rank]
-            experts = list(dict.fromkeys(int(e) for e in slots if e >= 0))
-            base = rank * problem.slots_per_rank
-            table[layer, base : base + len(experts)] = experts
-    return to_placement(problem, table)
-
-
 def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
     """Descend in every layer from its best candidate."""
     feasible = [c for c in candidates if not violations(problem, c)]
@@ -122,6 +114,8 @@ def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
     tables = np.array([without_duplicates(problem, c).expert_of_slot for c in feasible])
     layers = np.arange(problem.num_layers)
     chosen = values.argmin(axis=0)
+    if problem.scenarios:  # layers are coupled through the risk: only whole placements compare
+        chosen = np.full_like(chosen, values.sum(axis=1).argmin())
     best, best_value = tables[chosen, layers], values[chosen, layers]
     run.report(to_placement(problem, best))
     terms = search_terms(problem)
@@ -151,6 +145,8 @@ def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
                     rows[item[0]] = item[1]
             trial = evaluate(problem, to_placement(problem, rows)).layer_objective
             better = trial < best_value
+            if problem.scenarios:
+                better[:] = trial.sum() < best_value.sum()
             best[better], best_value[better] = rows[better], trial[better]
             if better.any():
                 run.report(to_placement(problem, best))

@@ -50,3 +50,18 @@ def to_placement(problem: Problem, table: NDArray[np.int32]) -> Placement:
         problem.num_ranks,
         problem.workload.layer_ids,
     )
+
+
+def without_duplicates(problem: Problem, placement: Placement) -> Placement:
+    """Return the placement with second copies on a rank emptied, in the problem's slots.
+
+    The first copy in slot order stays. Slots beyond the problem's are never occupied then.
+    """
+    table = np.full((problem.num_layers, problem.num_slots), -1, np.int32)
+    for layer in range(problem.num_layers):
+        for rank in range(problem.num_ranks):
+            slots = placement.expert_of_slot[layer, placement.rank_of_slot == rank]
+            experts = list(dict.fromkeys(int(e) for e in slots if e >= 0))
+            base = rank * problem.slots_per_rank
+            table[layer, base : base + len(experts)] = experts
+    return to_placement(problem, table)
