@@ -180,6 +180,7 @@ class Problem:
 
     def at_phase(self, phase: str) -> Problem:
         """Return the same problem in a phase with its default batch and its workload, if known."""
+        _check_phase(phase)
         if phase == self.phase:
             return self
         for scenario in self.scenarios:
@@ -197,8 +198,8 @@ class Problem:
         parts = {
             "scenarios": [scenario.fingerprint for scenario in self.scenarios],
             "risk": [self.risk, self.tail] if self.scenarios else None,
-            "model": asdict(self.model),
-            "system": asdict(self.system.replace(sources={})),
+            "model": _without(asdict(self.model), "source"),
+            "system": _without(asdict(self.system), "sources", "summary"),
             "workload": self.workload.fingerprint(),
             "scalars": [
                 self.redundant,
@@ -299,8 +300,7 @@ def make_problem(
         phase = phase or ("prefill" if "prefill" in by_phase else next(iter(by_phase)))
         workload = by_phase.get(phase) or next(iter(by_phase.values()))
     phase = phase or workload.phase or "prefill"
-    if phase not in PHASES:
-        raise InputError(f"unknown phase {phase!r}: use prefill or decode")
+    _check_phase(phase)
     tokens = DEFAULT_TOKENS_PER_RANK[phase] if tokens_per_rank is None else int(tokens_per_rank)
     if tokens < 1:
         raise InputError(f"tokens_per_rank is {tokens}; it must be at least 1")
@@ -333,6 +333,16 @@ def make_problem(
         checked = problem.with_workload(holdout).workload
         problem = problem.replace(holdout=checked)
     return problem
+
+
+def _check_phase(phase: str) -> None:
+    if phase not in PHASES:
+        raise InputError(f"unknown phase {phase!r}: use prefill or decode")
+
+
+def _without(fields: dict[str, Any], *words: str) -> dict[str, Any]:
+    """Leave out what describes and does not count."""
+    return {name: value for name, value in fields.items() if name not in words}
 
 
 def _check_moves(problem: Problem) -> None:
