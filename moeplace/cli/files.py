@@ -67,9 +67,11 @@ def write_placement(
 ) -> None:
     """Write a native placement that remembers the options it was made with."""
     from moeplace import __version__
+    from moeplace.cli.recall import NOT_REMEMBERED
     from moeplace.placement.formats import save_placement
 
-    made_with = asdict(options) | {
+    said = {k: v for k, v in asdict(options).items() if k not in NOT_REMEMBERED}
+    made_with = said | {
         "phase": problem.phase,
         "ranks": problem.num_ranks,
         "redundant": problem.redundant,

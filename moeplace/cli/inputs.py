@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from moeplace.cli.options import ProblemOptions
+    from moeplace.hwmodels import System
     from moeplace.models import ModelSpec
     from moeplace.placement import Problem
     from moeplace.traces import RoutingTrace, Workload
 
 DEFAULT_FRACTION = 0.5
+AUTO = "auto"
 
 
-def build_problem(options: ProblemOptions, note: Callable[[str], None]) -> Problem:
+def build_problem(
+    options: ProblemOptions, note: Callable[[str], None], *, auto: bool = False
+) -> Problem:
     """Read everything the options name and put the problem together.
 
     Parameters
@@ -27,6 +32,8 @@ def build_problem(options: ProblemOptions, note: Callable[[str], None]) -> Probl
         As the user gave them.
     note
         Where to say what the user should know but did not ask for.
+    auto
+        Whether ``--redundant auto`` is understood; the problem starts without redundancy then.
 
     Raises
     ------
@@ -46,6 +53,18 @@ def build_problem(options: ProblemOptions, note: Callable[[str], None]) -> Probl
     phase = options.phase
     if phase not in (None, "prefill", "decode"):
         raise UsageError(f"--phase is {phase!r}; use prefill or decode")
+    settings: dict[str, Any] = {
+        "redundant": 0 if auto and options.redundant == AUTO else _redundancy(options),
+        "objective": options.objective or "time",
+        "dedup": options.dedup,
+        "dispatch": options.dispatch or "even",
+        "tokens_per_rank": options.tokens_per_rank,
+        "slots_per_rank": options.slots_per_rank,
+        "weight_dtype": options.weight_dtype,
+        **_current(options, model, system.ranks),
+    }
+    if options.robust is not None:
+        return _robust(options, model, system, settings)
     workload, holdout = read_workload(options, model)
     found = workload.keys() if isinstance(workload, dict) else {workload.phase}
     if phase is not None and phase not in found and None not in found:
@@ -53,20 +72,54 @@ def build_problem(options: ProblemOptions, note: Callable[[str], None]) -> Probl
             f"only {' and '.join(str(p) for p in found)} routing is known; "
             f"{phase} is scored with it"
         )
-    return make_problem(
-        model,
-        system,
-        workload,
-        redundant=options.redundant or 0,
-        objective=options.objective or "time",
-        dedup=options.dedup,
-        dispatch=options.dispatch or "even",
-        phase=phase,
-        tokens_per_rank=options.tokens_per_rank,
-        slots_per_rank=options.slots_per_rank,
-        weight_dtype=options.weight_dtype,
-        **holdout,
-    )
+    return make_problem(model, system, workload, phase=phase, **settings, **holdout)
+
+
+def _redundancy(options: ProblemOptions) -> int:
+    try:
+        return int(options.redundant or 0)
+    except ValueError:
+        raise UsageError(
+            f"--redundant is {options.redundant!r}; give a number (auto: `moeplace solve` only)"
+        ) from None
+
+
+def _current(options: ProblemOptions, model: ModelSpec, ranks: int) -> dict[str, Any]:
+    """Return the placement in use and what moving away from it may cost."""
+    from moeplace.placement.formats import read_placement
+
+    if options.current is None:
+        if options.max_moves is not None or options.move_price is not None:
+            raise UsageError(
+                "--max-moves and --move-price count from a map: give it with --current"
+            )
+        return {}
+    return {
+        "current": read_placement(options.current, model=model, num_ranks=ranks),
+        "max_moves": options.max_moves,
+        "move_price_us_per_GB": options.move_price or 0.0,
+    }
+
+
+def _robust(
+    options: ProblemOptions, model: ModelSpec, system: System, settings: dict[str, Any]
+) -> Problem:
+    """Return one problem over scenarios: every --trace, or every phase known for the model."""
+    from moeplace.placement import make_problem, make_robust
+
+    if options.holdout not in (None, "none"):
+        raise UsageError("--robust fits on every scenario; leave --holdout out")
+    whole = replace(options, holdout="none")
+    problems = []
+    for trace in [[name] for name in options.trace] if options.trace else [None]:
+        workload, _ = read_workload(replace(whole, trace=trace), model)
+        parts = workload if isinstance(workload, dict) else {options.phase: workload}
+        problems += [
+            make_problem(model, system, part, phase=phase or options.phase, **settings)
+            for phase, part in parts.items()
+            if options.phase in (None, phase)
+        ]
+    return make_robust(problems, options.robust or "max")
 
 
 def read_workload(

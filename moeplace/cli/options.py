@@ -104,7 +104,7 @@ class ProblemOptions:
         _option(
             "--dispatch",
             metavar="D",
-            help="Which replica serves a token: even (default), nearest, rank_modulo.",
+            help="Which replica serves a token: even (default), nearest, rank_modulo, lp, cover.",
         ),
     ] = None
     objective: Annotated[
@@ -112,8 +112,13 @@ class ProblemOptions:
         _option("--objective", metavar="O", help="time (default), balance, copies or hops."),
     ] = None
     redundant: Annotated[
-        int | None,
-        _option("--redundant", metavar="N", help="Replicas beyond the first, at most, per layer."),
+        str | None,
+        _option(
+            "--redundant",
+            metavar="N",
+            help="Replicas beyond the first, at most, per layer; `solve` takes auto: as many as "
+            "pay.",
+        ),
     ] = None
     slots_per_rank: Annotated[
         int | None,
@@ -135,6 +140,31 @@ class ProblemOptions:
             metavar="X",
             help="Part of the trace to report on and not to fit on: a fraction, a file or none; "
             "default 0.5 of the requests for token traces.",
+        ),
+    ] = None
+    robust: Annotated[
+        str | None,
+        _option(
+            "--robust",
+            metavar="R",
+            help="One map for several scenarios, every --trace one (default: prefill and decode): "
+            "max, mean or cvar of their objectives.",
+        ),
+    ] = None
+    current: Annotated[
+        Path | None,
+        _option("--current", metavar="F", help="Placement in use; moves are counted from it."),
+    ] = None
+    max_moves: Annotated[
+        int | None,
+        _option("--max-moves", metavar="N", help="Most replicas moved in a layer."),
+    ] = None
+    move_price: Annotated[
+        float | None,
+        _option(
+            "--move-price",
+            metavar="US",
+            help="Microseconds of a step that moving one GB (1e9 bytes) is worth.",
         ),
     ] = None
     seed: Annotated[int, _option("--seed", metavar="N", help="Seed of every random choice.")] = 0

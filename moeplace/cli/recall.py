@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Placement
 
 # A value chosen for the key's own choice; another choice takes its own default again.
+NOT_REMEMBERED = {"seed", "current", "max_moves", "move_price"}  # of one run, not of the map
 FOLLOWS = {"phase": ("tokens_per_rank",), "hw": ("ranks", "slots_per_rank"), "model": ("trace",)}
 
 
@@ -32,7 +33,7 @@ def recall(options: ProblemOptions, path: Path) -> ProblemOptions:
     remembered = read_metadata(path).get("options")
     if not isinstance(remembered, dict):
         return options
-    names = {option.name for option in fields(options)} - {"seed"}
+    names = {option.name for option in fields(options)} - NOT_REMEMBERED
     known: dict[str, Any] = {key: remembered[key] for key in names if key in remembered}
     for key, followers in FOLLOWS.items():
         given = getattr(options, key)
@@ -67,7 +68,7 @@ def read_given(options: ProblemOptions, path: Path) -> tuple[Placement, ProblemO
     changes: dict[str, Any] = {"ranks": placement.num_ranks}
     if options.redundant is None:
         replicas = int(placement.replica_count.sum(axis=1).max())
-        changes["redundant"] = max(0, replicas - placement.num_experts)
+        changes["redundant"] = str(max(0, replicas - placement.num_experts))
     if options.slots_per_rank is None:
         changes["slots_per_rank"] = int(placement.slots_per_rank.max())
     return placement, replace(options, **changes)

@@ -45,8 +45,53 @@ def draw_result(result: Mapping[str, Any], out: Output) -> None:
         rows = _score_rows(result, held["score"], held["baselines"])
         out.table(HEADERS, rows, bold=(len(rows) - 1,))
     out.line()
-    for line in (_other_phase(result), _memory(result), _ending(result)):
-        out.line(line)
+    for line in (
+        *_scenarios(result),
+        _other_phase(result),
+        _moves(result),
+        _redundancy(result),
+        _memory(result),
+        _ending(result),
+    ):
+        if line:
+            out.line(line)
+
+
+def _scenarios(result: Mapping[str, Any]) -> list[str]:
+    """Return one line for each scenario: what the map costs there."""
+    problem = result["problem"]
+    if not problem["scenarios"]:
+        return []
+    lines = [f"the {problem['risk']} over these scenarios is minimized and shown above:"]
+    for scenario, score in zip(problem["scenarios"], result["scenarios"], strict=True):
+        name = result["objective"]["name"]
+        value = objective_text(name, score["objective"], problem["layers"])
+        lines.append(
+            f"  {scenario['phase']} {scenario['workload']}: {value}, "
+            f"balancedness {score['balancedness']:.3f}"
+        )
+    return lines
+
+
+def _moves(result: Mapping[str, Any]) -> str:
+    score = result["score"]
+    if score is None or score["moved_replicas"] is None:
+        return ""
+    moved, layers = score["moved_replicas"], result["problem"]["layers"]
+    return f"{moved:,} replicas move, {moved / layers:.1f} a layer"
+
+
+def _redundancy(result: Mapping[str, Any]) -> str:
+    steps = result.get("redundancy")
+    if steps is None:
+        return ""
+    layers, name = result["problem"]["layers"], result["objective"]["name"]
+    tried = "; ".join(
+        f"{step['redundant']}: {objective_text(name, step['value'], layers)}"
+        for step in steps["steps"]
+    )
+    chosen = result["problem"]["redundant"]
+    return f"redundant experts tried: {tried}. {chosen} pay; {steps['stopped']}"
 
 
 def draw_headline(problem: Mapping[str, Any], out: Output) -> None:

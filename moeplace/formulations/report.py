@@ -112,6 +112,7 @@ class Beside:
                 name: int((p.duplicates() > 0).sum()) for name, p in self.placements.items()
             },
             violations=tuple(broken),
+            scenarios=tuple(evaluate(s, placement) for s in self.problem.scenarios),
             holdout=None if held is None else evaluate(held[0], placement),
             holdout_baselines={} if held is None else held[1],
         )

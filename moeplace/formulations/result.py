@@ -63,6 +63,8 @@ class Result:
         Layers in which a baseline holds an expert twice on a rank.
     violations
         Rules of the problem that the placement breaks; none unless it was given.
+    scenarios
+        Scores in each scenario of a robust problem, empty elsewhere.
     holdout, holdout_baselines
         Scores on the part not optimized on, None and empty without one.
     """
@@ -82,6 +84,7 @@ class Result:
     baselines_by_phase: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     baseline_duplicates: Mapping[str, int] = field(default_factory=dict)
     violations: tuple[str, ...] = ()
+    scenarios: tuple[Score, ...] = ()
     holdout: Score | None = None
     holdout_baselines: Mapping[str, Score] = field(default_factory=dict)
 
@@ -132,6 +135,9 @@ class Result:
             "layers_with_duplicates": dict(self.baseline_duplicates),
             "violations": list(self.violations),
             "holdout": holdout,
+            "scenarios": [
+                {"objective": score.objective, **score.to_dict()} for score in self.scenarios
+            ],
             "history": [
                 {"elapsed_s": i.elapsed_s, "value": i.value, "gap": i.gap} for i in self.history
             ],
@@ -178,5 +184,12 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
             "loads": workload.kind,
             "token_sets": workload.token_sets_kind if problem.dedup != "none" else None,
         },
+        "scenarios": [
+            {"phase": s.phase, "workload": s.workload.name, "tokens_per_rank": s.tokens_per_rank}
+            for s in problem.scenarios
+        ],
+        "risk": problem.risk if problem.scenarios else None,
+        "max_moves": problem.max_moves,
+        "move_price_us_per_GB": problem.move_price_us_per_GB,
         "fingerprint": problem.fingerprint,
     }

@@ -178,6 +178,24 @@ class Problem:
             )
         return self.replace(workload=bound, holdout=None, scenarios=())
 
+    def with_redundancy(self, redundant: int) -> Problem:
+        """Return the same problem with another redundancy and as few slots as hold it.
+
+        Raises
+        ------
+        InfeasibleError
+            If that does not fit.
+        """
+        slots = _check_capacity(self.model, self.system, redundant, None, self.weight_dtype)
+        return self.replace(
+            redundant=redundant,
+            slots_per_rank=slots,
+            scenarios=tuple(
+                scenario.replace(redundant=redundant, slots_per_rank=slots)
+                for scenario in self.scenarios
+            ),
+        )
+
     def at_phase(self, phase: str) -> Problem:
         """Return the same problem in a phase with its default batch and its workload, if known."""
         _check_phase(phase)

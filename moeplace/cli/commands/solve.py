@@ -18,6 +18,7 @@ from moeplace.cli.options import (
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
+from moeplace.errors import UsageError
 
 
 @takes_problem
@@ -54,7 +55,7 @@ def solve(
     Example: moeplace solve --model deepseek-v3 --hw wafer -o placement.json
     """
     from moeplace.cli.files import check_writable, write_json, write_placement
-    from moeplace.cli.inputs import build_problem
+    from moeplace.cli.inputs import AUTO, build_problem
     from moeplace.cli.progress import Progress
     from moeplace.cli.result_view import csv_rows, draw_result
 
@@ -62,25 +63,33 @@ def solve(
     check_writable(output, (".json", ".npz"))
     check_writable(result, (".json",))
     with Progress("reading", quiet=quiet) as progress:
+        from moeplace.formulations.redundancy import solve_redundancy
         from moeplace.formulations.solve import solve as run
         from moeplace.placement.formats import read_placement
 
-        problem = build_problem(problem_options, out.note)
+        problem = build_problem(problem_options, out.note, auto=True)
         start = None
         if initial is not None:
             start = read_placement(initial, model=problem.model, num_ranks=problem.num_ranks)
         progress.stage(
             f"{solver}, {problem.objective}", " s" if problem.objective == "time" else ""
         )
-        found = run(
-            problem,
-            solver,
-            time_limit,
-            problem_options.seed,
-            start,
-            on_incumbent=progress.incumbent,
-        )
+        seed, tell = problem_options.seed, progress.incumbent
+        redundancy = None
+        if problem_options.redundant == AUTO:
+            if start is not None or problem_options.slots_per_rank is not None:
+                raise UsageError("--redundant auto finds its own start and slots")
+            redundancy = solve_redundancy(problem, solver, time_limit, seed, on_incumbent=tell)
+            found = redundancy.result
+        else:
+            found = run(problem, solver, time_limit, seed, start, on_incumbent=tell)
+        problem = found.problem
     document = found.to_dict(placement_path=None if output is None else str(output))
+    if redundancy is not None:
+        document["redundancy"] = {
+            "steps": [{"redundant": n, "value": value} for n, value in redundancy.steps],
+            "stopped": redundancy.stopped,
+        }
     if output is not None and found.placement is not None:
         write_placement(found.placement, output, problem_options, problem, document)
     if result is not None:
