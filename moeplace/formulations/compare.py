@@ -84,7 +84,7 @@ def default_solvers(problem: Problem) -> list[str]:
     return [
         name
         for name, info in SOLVERS.items()
-        if info.kind != "exact" and problem.objective in info.objectives
+        if info.kind in ("baseline", "heuristic") and problem.objective in info.objectives
     ]
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from moeplace.errors import unknown_name
+from moeplace.formulations.peers.catalog import PEERS
 from moeplace.formulations.solver import SolverInfo
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ SOLVERS: dict[str, SolverInfo] = {
             objectives=("balance",),
             backend="pulp",
         ),
+        *PEERS,
     )
 }
 

@@ -21,13 +21,16 @@ class SolverInfo:
     Attributes
     ----------
     kind
-        ``baseline`` (what engines do today), ``heuristic`` or ``exact``.
+        ``baseline`` (what engines do today), ``heuristic``, ``exact``, or ``peer`` (a published
+        method of others, re-written from its paper; run when asked for by name).
     target
         ``"module:function"``, loaded on first use.
     objectives
-        Objectives the solver takes; a baseline takes all and optimizes its own proxy.
+        Objectives the solver takes; a baseline or peer takes all and optimizes its own proxy.
     feasible
         False if the placement may hold an expert twice on a rank.
+    needs
+        What the workload must know beyond loads: ``"token_sets"``; without it an InputError.
     reference
         Paper or project that describes the method.
     """
@@ -38,6 +41,7 @@ class SolverInfo:
     target: str
     objectives: tuple[str, ...] = ALL_OBJECTIVES
     feasible: bool = True
+    needs: tuple[str, ...] = ()
     backend: str = ""
     reference: str = ""
 
