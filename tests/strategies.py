@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from moeplace.hwmodels import System
     from moeplace.models import ModelSpec
+    from moeplace.placement import Score
 
 settings.register_profile(
     "ci",
@@ -165,3 +166,8 @@ def placed(draw: st.DrawFn, duplicates: bool = False, **kinds: Any) -> tuple[Pro
 def permutations(size: int) -> st.SearchStrategy[np.ndarray]:
     """Draw an order of ``range(size)``."""
     return st.permutations(range(size)).map(lambda order: np.array(order, np.int64))
+
+
+def scalars(score: Score) -> dict[str, float]:
+    """Return what a score says in single numbers, without what is not known."""
+    return {name: value for name, value in score.to_dict().items() if value is not None}

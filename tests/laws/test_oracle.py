@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moeplace.placement import evaluate
-from moeplace.traces import TokenSets
+from moeplace.placement import Placement, evaluate, make_problem
+from moeplace.traces import TokenSets, Workload
 from tests.reference.evaluate_loops import StepCost, evaluate_loops
-from tests.reference.instances import DEDUPS, DISPATCHES, random_placement, random_problem
+from tests.reference.instances import (
+    DEDUPS,
+    DISPATCHES,
+    random_placement,
+    random_problem,
+    tiny_mesh,
+    tiny_model,
+)
 
 SCALARS = (
     "objective",
@@ -101,17 +108,21 @@ def test_padded_sets(dedup):
         agree(evaluate(problem, placement), evaluate_loops(problem, placement), f"seed {seed}")
 
 
-def test_full_tiles_take_no_extra():
-    """Shares that are no binary fractions (1/3, 1/7) still fill whole tiles exactly."""
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        problem = random_problem(rng, max_layers=1, objective="time", tokens_per_rank=84)
-        experts = problem.num_experts
-        problem = problem.replace(
-            system=problem.system.replace(tile_tokens=int(rng.choice([1, 2, 3, 7, 12, 28]))),
-            workload=problem.workload.replace(
-                load=rng.integers(0, 3, (1, experts)) + np.eye(1, experts)
-            ),
+@pytest.mark.parametrize("tile", [1, 3, 8])
+def test_full_tiles_take_no_extra(tile):
+    """Seven of a hundred tokens are seven, though 0.07 · 100 > 7 in floating point."""
+    for tokens in range(2, 202, 2):
+        loads = np.array([[first, tokens - first] for first in range(tokens + 1)], float)
+        system = tiny_mesh(1, 2, tile_tokens=tile, peak_tflops={"bf16": 1e-4})
+        problem = make_problem(
+            tiny_model(2, 1, len(loads)),
+            system,
+            Workload.from_loads(loads, top_k=1),
+            dedup="none",
+            tokens_per_rank=tokens // 2,
         )
-        placement = random_placement(rng, problem)
-        agree(evaluate(problem, placement), evaluate_loops(problem, placement), f"seed {seed}")
+        floor, _, per_token = problem.compute_constants
+        score = evaluate(problem, Placement.from_rank_of_expert([[0, 1]] * len(loads), num_ranks=2))
+        np.testing.assert_array_equal(
+            np.round((score.rank_compute_s - floor) / (per_token * tile), 6), -(-loads // tile)
+        )
