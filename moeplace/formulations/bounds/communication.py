@@ -53,16 +53,20 @@ class Together:
 
 def together(problem: Problem) -> list[Together] | None:
     """Return the pair structure of each layer, None if only loads are known."""
+    from threadpoolctl import threadpool_limits
+
     if problem.workload.token_sets is None:
         return None
     found = []
     for sets in problem.workload.token_sets:
         matrix = _coactivation(sets.ids, sets.weight, problem.num_experts)
+        with threadpool_limits(1, "blas"):  # threads only get in each other's way at this size
+            eigenvalues = np.linalg.eigvalsh(matrix)
         found.append(
             Together(
                 float(sets.weight @ (sets.ids >= 0).sum(axis=1)) / float(sets.weight.sum()),
                 -np.sort(-matrix, axis=1),
-                np.maximum(np.linalg.eigvalsh(matrix)[::-1], 0.0),
+                np.maximum(eigenvalues[::-1], 0.0),
             )
         )
     return found
