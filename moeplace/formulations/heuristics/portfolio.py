@@ -18,6 +18,7 @@ from moeplace.formulations.heuristics.simple import contiguous
 from moeplace.formulations.heuristics.tables import (
     to_placement,
     usable_replicas,
+    widened,
     without_duplicates,
 )
 from moeplace.formulations.solver import Run, Solved
@@ -85,17 +86,23 @@ def _packings(problem: Problem) -> list[Placement]:
     In decode a hot and a cold expert stream the same weights, so packing pairs is not enough.
     """
     share = problem.load_share
-    counts = [np.ones(share.shape, np.int64)]
+    single = np.ones(share.shape, np.int64)
+    fewest = -(-problem.num_experts // problem.num_ranks)
+    packings = [(single, fewest)]
+    if problem.slots_per_rank > fewest:
+        packings.append((single, problem.slots_per_rank))
     if problem.redundant:
-        counts.append(greedy_replicas(share, usable_replicas(problem), problem.num_ranks))
+        count = greedy_replicas(share, usable_replicas(problem), problem.num_ranks)
+        packings.append((count, problem.slots_per_rank))
     packed = []
-    for count in counts:
+    for count, slots in packings:
         weights = [share]
         if problem.objective == "time":
             weights.append(count * slot_compute_s(problem, share / count))
         for weight in weights:
-            table = lpt_table(weight, count, problem.num_ranks, problem.slots_per_rank)
-            packed.append(to_placement(problem, balance_swaps(weight, table, problem.num_ranks)))
+            table = lpt_table(weight, count, problem.num_ranks, slots)
+            table = balance_swaps(weight, table, problem.num_ranks)
+            packed.append(to_placement(problem, widened(problem, table)))
     return packed
 
 

@@ -65,3 +65,12 @@ def without_duplicates(problem: Problem, placement: Placement) -> Placement:
             base = rank * problem.slots_per_rank
             table[layer, base : base + len(experts)] = experts
     return to_placement(problem, table)
+
+
+def widened(problem: Problem, table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return (layers, slots) a table with fewer slots a rank in the problem's slots."""
+    layers = table.shape[0]
+    ranks = table.reshape(layers, problem.num_ranks, -1)
+    wide = np.full((layers, problem.num_ranks, problem.slots_per_rank), -1, np.int32)
+    wide[:, :, : ranks.shape[2]] = ranks
+    return wide.reshape(layers, -1)
