@@ -4,7 +4,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -319,18 +320,21 @@ def make_problem(
         workload = by_phase.get(phase) or next(iter(by_phase.values()))
     phase = phase or workload.phase or "prefill"
     _check_phase(phase)
-    tokens = DEFAULT_TOKENS_PER_RANK[phase] if tokens_per_rank is None else int(tokens_per_rank)
+    redundant = _whole("redundant", redundant)
+    tokens = DEFAULT_TOKENS_PER_RANK[phase]
+    if tokens_per_rank is not None:
+        tokens = _whole("tokens_per_rank", tokens_per_rank)
     if tokens < 1:
         raise InputError(f"tokens_per_rank is {tokens}; it must be at least 1")
     dtype = weight_dtype or system.weight_dtype(model)
-    slots = _check_capacity(model, system, int(redundant), slots_per_rank, dtype)
+    slots = _check_capacity(model, system, redundant, slots_per_rank, dtype)
     resolved = dedup or system.default_dedup(phase)
     bound = _ready(workload.bind(model), model, resolved, dispatch)
     problem = Problem(
         model=model,
         system=system,
         workload=bound,
-        redundant=int(redundant),
+        redundant=redundant,
         slots_per_rank=slots,
         objective=objective,
         dispatch=dispatch,
@@ -361,6 +365,13 @@ def _check_phase(phase: str) -> None:
 def _without(fields: dict[str, Any], *words: str) -> dict[str, Any]:
     """Leave out what describes and does not count."""
     return {name: value for name, value in fields.items() if name not in words}
+
+
+def _whole(name: str, value: SupportsIndex) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}; it must be a whole number") from None
 
 
 def _check_moves(problem: Problem) -> None:
@@ -416,7 +427,9 @@ def _check_capacity(
             f"{redundant} redundant experts: {ranks} ranks hold at most one replica of each of "
             f"{experts} experts, so at most {experts * (ranks - 1)} are possible"
         )
-    slots = -(-(experts + redundant) // ranks) if slots_per_rank is None else int(slots_per_rank)
+    slots = -(-(experts + redundant) // ranks)
+    if slots_per_rank is not None:
+        slots = _whole("slots_per_rank", slots_per_rank)
     if slots * ranks < experts:
         raise InfeasibleError(
             f"{experts} experts do not fit into {ranks} ranks x {slots} slots = {slots * ranks}; "

@@ -14,13 +14,18 @@ from fractions import Fraction
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
+from moeplace.placement.dispatch import least_load_split
+
 if TYPE_CHECKING:
     from moeplace.hwmodels.topology import Topology
     from moeplace.placement import Placement, Problem
 
+SLACK = Fraction(1, 10**9)
 Choice = tuple[int, ...]  # the slot that serves each expert of a token
 Path = tuple[int, ...]  # ranks a copy has been on; its last leg is one message
-Options = Callable[[int, int], list[int]]  # (expert, source) -> slots that may serve it
+Shares = list[tuple[int, Fraction]]  # slots that may serve an expert, with their chances
+Options = Callable[[int, int], Shares]  # (expert, source) -> who may serve it
+Ways = Callable[[list[int], int], Iterator[tuple[Choice, Fraction]]]  # for a token's experts
 Tokens = Iterator[tuple[Fraction, int, list[int]]]  # amount, source, rank of each expert
 
 
@@ -125,11 +130,31 @@ def serving_slots(
     raise ValueError(policy)
 
 
-def choices(options: list[list[int]]) -> Iterator[tuple[Choice, Fraction]]:
+def choices(options: list[Shares]) -> Iterator[tuple[Choice, Fraction]]:
     """Yield every way to serve a token's experts, with its probability."""
-    ways = math.prod(len(slots) for slots in options)
-    for choice in product(*options):
-        yield choice, Fraction(1, ways)
+    for picked in product(*options):
+        yield tuple(slot for slot, _ in picked), math.prod(chance for _, chance in picked)
+
+
+def cover_choice(
+    experts: list[int], replicas: dict[int, list[int]], rank_of_slot: list[int], ranks: int
+) -> Choice:
+    """Return who serves a token under ``cover``, from the policy's description.
+
+    Ranks of experts with one replica first, then the rank that serves most of the rest until
+    none is left. Equals, and an expert's place among the chosen ranks, go by the order that
+    starts at (sum of the experts) mod R.
+    """
+    order = [(sum(experts) + step) % ranks for step in range(ranks)]
+    homes = {e: {rank_of_slot[s] for s in replicas[e]} for e in experts}
+    chosen = {rank_of_slot[replicas[e][0]] for e in experts if len(replicas[e]) == 1}
+    while left := [e for e in experts if not homes[e] & chosen]:
+        chosen.add(max(order, key=lambda rank: sum(rank in homes[e] for e in left)))
+    served = []
+    for e in experts:
+        rank = next(r for r in order if r in homes[e] & chosen)
+        served.append(next(s for s in replicas[e] if rank_of_slot[s] == rank))
+    return tuple(served)
 
 
 def landing_rank(source: int, node: int, node_of_rank: list[int]) -> int:
@@ -179,16 +204,45 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
     load = [Fraction(float(x)) for x in problem.workload.load[layer]]
     total = sum(load)
 
-    def options(expert: int, source: int) -> list[int]:
-        return serving_slots(problem.dispatch, replicas[expert], source, rank_of_slot, node_of_rank)
+    split = [Fraction(0)] * placement.num_slots
+    if problem.dispatch == "lp":  # the split itself is held to its theorem in test_dispatch.py
+        exact = least_load_split(
+            placement.expert_of_slot[layer],
+            placement.rank_of_slot,
+            problem.load_share[layer],
+            ranks,
+        )
+        split = [Fraction(float(x)) for x in exact]
+
+    def options(expert: int, source: int) -> Shares:
+        if problem.dispatch == "lp":
+            whole = sum(split[slot] for slot in replicas[expert])
+            return [(slot, split[slot] / whole) for slot in replicas[expert] if split[slot]]
+        slots = serving_slots(
+            problem.dispatch, replicas[expert], source, rank_of_slot, node_of_rank
+        )
+        return [(slot, Fraction(1, len(slots))) for slot in slots]
+
+    def ways(experts: list[int], source: int) -> Iterator[tuple[Choice, Fraction]]:
+        if problem.dispatch == "cover":
+            return iter([(cover_choice(experts, replicas, rank_of_slot, ranks), Fraction(1))])
+        return choices([options(expert, source) for expert in experts])
 
     # Loads: the share of every slot, sources uniform.
     share = [Fraction(0)] * placement.num_slots
-    for expert in range(placement.num_experts):
-        for source in range(ranks):
-            slots = options(expert, source)
-            for slot in slots:
-                share[slot] += load[expert] / total / ranks / len(slots)
+    if problem.dispatch == "cover":
+        sets = problem.workload.token_sets[layer]
+        tokens_of = [([int(e) for e in ids if e >= 0], Fraction(float(w)))
+                     for ids, w in zip(sets.ids, sets.weight, strict=True)]  # fmt: skip
+        pairs = sum(len(experts) * weight for experts, weight in tokens_of)
+        for experts, weight in tokens_of:
+            for slot in cover_choice(experts, replicas, rank_of_slot, ranks):
+                share[slot] += weight / pairs
+    else:
+        for expert in range(placement.num_experts):
+            for source in range(ranks):
+                for slot, chance in options(expert, source):
+                    share[slot] += load[expert] / total / ranks * chance
     rank_load = [Fraction(0)] * ranks
     for slot, rank in enumerate(rank_of_slot):
         rank_load[rank] += tokens * top_k * share[slot]
@@ -203,7 +257,9 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
         activated = 1 - float(1 - used) ** tokens if used > Fraction(1, 1000) else None
         if activated is None:  # avoids cancellation, same value
             activated = -math.expm1(tokens * math.log1p(-float(used)))
-        tiles = math.ceil(served / tile)
+        # shares of these two come rounded: no tile is opened for 1e-9 of one
+        rounded = problem.dispatch in ("lp", "cover")
+        tiles = math.ceil(served / tile * (1 - SLACK if rounded else 1))
         rank_compute[rank] += max(per_expert * activated, per_token * tile * tiles)
 
     # Copies: every token set, source and choice of replicas.
@@ -213,7 +269,7 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
     copies, hops = Fraction(0), Fraction(0)
     paths: set[Path] = set()
     distinct: Fraction | None = None
-    for weight, source, destinations in _tokens(problem, layer, options, rank_of_slot):
+    for weight, source, destinations in _tokens(problem, layer, share, ways, options, rank_of_slot):
         if problem.dedup == "multicast":
             links = tree(topology, source, destinations)
             for link in links:
@@ -236,7 +292,7 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
             back[int(link)] += weight
     if problem.workload.token_sets is not None:
         distinct = Fraction(0)
-        for weight, _, destinations in _set_tokens(problem, layer, options, rank_of_slot):
+        for weight, _, destinations in _set_tokens(problem, layer, ways, rank_of_slot):
             distinct += weight * len(set(destinations)) / tokens
 
     dispatch_bytes, combine_bytes = system.copy_bytes(problem.model.payload_size)
@@ -259,13 +315,27 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
     )
 
 
-def _tokens(problem: Problem, layer: int, options: Options, rank_of_slot: list[int]) -> Tokens:
+def _tokens(
+    problem: Problem,
+    layer: int,
+    share: list[Fraction],
+    ways: Ways,
+    options: Options,
+    rank_of_slot: list[int],
+) -> Tokens:
     """Yield (tokens of a step, source, serving rank of each expert) for every possibility.
 
     Without de-duplication every (token, expert) pair travels alone, so loads are enough.
     """
     if problem.dedup != "none":
-        yield from _set_tokens(problem, layer, options, rank_of_slot)
+        yield from _set_tokens(problem, layer, ways, rank_of_slot)
+        return
+    if problem.dispatch == "cover":
+        for slot, part in enumerate(share):
+            for source in range(problem.num_ranks):
+                if part:
+                    amount = part * problem.tokens * problem.top_k / problem.num_ranks
+                    yield amount, source, [rank_of_slot[slot]]
         return
     load = [Fraction(float(x)) for x in problem.workload.load[layer]]
     pairs = Fraction(problem.tokens * problem.top_k)
@@ -277,15 +347,14 @@ def _tokens(problem: Problem, layer: int, options: Options, rank_of_slot: list[i
                     yield amount, source, [rank_of_slot[slot]]
 
 
-def _set_tokens(problem: Problem, layer: int, options: Options, rank_of_slot: list[int]) -> Tokens:
+def _set_tokens(problem: Problem, layer: int, ways: Ways, rank_of_slot: list[int]) -> Tokens:
     sets = problem.workload.token_sets[layer]
     weights = [Fraction(float(w)) for w in sets.weight]
     total = sum(weights)
     for ids, weight in zip(sets.ids, weights, strict=True):
         experts = [int(e) for e in ids if e >= 0]
         for source in range(problem.num_ranks):
-            each = [options(expert, source) for expert in experts]
-            for choice, chance in choices(each):
+            for choice, chance in ways(experts, source):
                 amount = problem.tokens * weight / total / problem.num_ranks * chance
                 yield amount, source, [rank_of_slot[slot] for slot in choice]
 

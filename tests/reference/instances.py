@@ -30,7 +30,7 @@ CLUSTERS = (
     (6, 4),
 )
 DEDUPS = ("none", "rank", "node", "multicast")
-DISPATCHES = ("even", "nearest", "rank_modulo")
+DISPATCHES = ("even", "nearest", "rank_modulo", "lp", "cover")
 OBJECTIVES = ("time", "balance", "copies", "hops")
 
 

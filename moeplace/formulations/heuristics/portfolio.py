@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CHUNK = 20  # layers between two reports
 PASSES = 8
+VOLUMES = ("copies", "hops")
 MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
 
@@ -39,8 +40,9 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Start every layer from the best of several placements and descend.
 
     Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
-    kernel times, without and with redundant experts, for dispatch ``cover`` copies added to the
-    best placement without any, the current placement, and `initial`. Deterministic for a seed
+    kernel times, without and with redundant experts; where replicas bring traffic or spare it,
+    the best placement found without any, and for dispatch ``cover`` copies added to it; the
+    current placement; and `initial`. Deterministic for a seed
     unless a time limit cuts it short.
     """
     if problem.scenarios:
@@ -51,10 +53,13 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
         if solved.placement is not None
     ]
     candidates += _packings(problem)
-    if problem.dispatch == "cover" and problem.redundant:
-        single = _descend(problem.replace(redundant=0), _quiet(run), candidates)
-        if single.placement is not None:
-            candidates.append(replicate_for_cover(problem, single.placement, run))
+    # where copies cost as much as they give, the way leads over the best map without any
+    if problem.redundant and (problem.dispatch == "cover" or problem.objective in VOLUMES):
+        single = _descend(problem.replace(redundant=0), _quiet(run), candidates).placement
+        if single is not None:
+            candidates.append(single)
+        if single is not None and problem.dispatch == "cover":
+            candidates.append(replicate_for_cover(problem, single, run))
     if problem.current is not None:
         candidates = [_relabeled(problem, placement) for placement in candidates]
         candidates.append(without_duplicates(problem, problem.current))
