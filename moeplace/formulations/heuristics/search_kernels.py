@@ -13,13 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from moeplace.formulations.heuristics.search_state_kernels import (
+    SMOOTHING,
+    commit_tokens,
+    copy_row,
+    count_moved,
+    first_links,
+    first_touches,
+    layer_value,
+    peaks,
+    read_table,
+    row_fraction,
+    set_row,
+    shift_cost,
+    smoothed,
+    token_change,
+)
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMOOTHING = 0.02  # weight of the mean square of rank times: guides over the plateaus of a maximum
 
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def descend(
     table: NDArray[np.int32],
     num_experts: int,
@@ -89,16 +104,7 @@ def descend(
     count = np.zeros(num_experts, np.int64)
     on_rank = np.zeros((num_experts, ranks), np.bool_)
     in_set = np.zeros((num_experts, num_sets), np.int64)
-    total = 0
-    for r in range(ranks):
-        for s in range(width):
-            e = table[r, s]
-            if e >= 0:
-                count[e] += 1
-                on_rank[e, r] = True
-                total += 1
-                for i in range(set_start[r], set_start[r + 1]):
-                    in_set[e, set_of_rank[i]] += 1
+    total = read_table(table, count, on_rank, in_set, set_start, set_of_rank)
     rank_cost = np.zeros(ranks)
     for e in range(num_experts):
         for r in range(ranks):
@@ -107,37 +113,15 @@ def descend(
     certain = np.zeros((tokens, num_sets), np.int16)
     missed = np.ones((tokens, num_sets))
     touch = np.zeros(num_sets)
-    for t in range(tokens):
-        for k in range(ids.shape[1]):
-            e = ids[t, k]
-            if e < 0:
-                continue
-            for j in range(num_sets):
-                if in_set[e, j] == count[e]:
-                    certain[t, j] += 1
-                elif in_set[e, j] > 0:
-                    missed[t, j] *= 1.0 - in_set[e, j] / count[e]
-        for j in range(num_sets):
-            touch[j] += weight[t] * (1.0 if certain[t, j] > 0 else 1.0 - missed[t, j])
-    if tokens == 0:
-        for e in range(num_experts):
-            for j in range(num_sets):
-                touch[j] += pair_share[e] * in_set[e, j] / count[e]
-    links = link_seconds @ touch
-    steepest = np.zeros(2)
-    for link in range(link_seconds.shape[0]):
-        group = link_group[link]
-        steepest[group] = max(steepest[group], link_seconds[link].max())
-    reach = steepest.sum() + np.abs(linear).max() if num_sets else 0.0
-    likely = np.zeros(num_experts)
-    for e in range(num_experts):
-        likely[e] = pair_share[e]
+    first_touches(ids, weight, in_set, count, pair_share, certain, missed, touch)
+    links = np.zeros(link_seconds.shape[0])
+    reach = first_links(link_seconds, link_group, linear, touch, links)
 
     moved = 0
     for e in range(num_experts):
         for r in range(ranks):
             moved += on_rank[e, r] and not current[e, r]
-    value = _value(rank_cost, links, link_group, touch, linear) + move_price * moved
+    value = layer_value(rank_cost, links, link_group, touch, linear) + move_price * moved
     changed = np.empty(num_sets, np.int64)
     change = np.zeros(num_sets)
     old0 = np.zeros(num_sets)
@@ -177,15 +161,15 @@ def descend(
                     x0 = e if e >= 0 else f
                     x1 = f if e >= 0 else -1
                     if e >= 0:
-                        new_row0[:] = on_rank[e]
+                        copy_row(new_row0, on_rank, e)
                         new_row0[a] = False
                         new_row0[b] = True
                         if f >= 0:
-                            new_row1[:] = on_rank[f]
+                            copy_row(new_row1, on_rank, f)
                             new_row1[b] = False
                             new_row1[a] = True
                     else:
-                        new_row0[:] = on_rank[f]
+                        copy_row(new_row0, on_rank, f)
                         new_row0[b] = False
                         new_row0[a] = True
                 else:
@@ -200,27 +184,25 @@ def descend(
                         continue
                     x0 = e if e >= 0 else into
                     x1 = into if e >= 0 else -1
-                    new_row0[:] = on_rank[x0]
+                    copy_row(new_row0, on_rank, x0)
                     new_row0[a] = e < 0
                     if x1 >= 0:
-                        new_row1[:] = on_rank[x1]
+                        copy_row(new_row1, on_rank, x1)
                         new_row1[a] = True
                 for r in range(ranks):
                     trial_cost[r] = rank_cost[r]
-                c0 = new_row0.sum()
-                _shift_cost(trial_cost, on_rank[x0], new_row0, cost[x0], count[x0], c0)
-                spread = likely[x0]
+                c0 = shift_cost(trial_cost, on_rank, new_row0, cost, x0, count[x0])
+                spread = pair_share[x0]
                 c1 = 0
                 if x1 >= 0:
-                    c1 = new_row1.sum()
-                    _shift_cost(trial_cost, on_rank[x1], new_row1, cost[x1], count[x1], c1)
-                    spread += likely[x1]
-                more_moved = _moved(on_rank[x0], new_row0, current[x0])
+                    c1 = shift_cost(trial_cost, on_rank, new_row1, cost, x1, count[x1])
+                    spread += pair_share[x1]
+                more_moved = count_moved(on_rank, new_row0, current, x0)
                 if x1 >= 0:
-                    more_moved += _moved(on_rank[x1], new_row1, current[x1])
+                    more_moved += count_moved(on_rank, new_row1, current, x1)
                 if more_moved > 0 and moved + more_moved > max_moves:
                     continue
-                compute_gain = _smoothed(rank_cost) - _smoothed(trial_cost)
+                compute_gain = smoothed(rank_cost) - smoothed(trial_cost)
                 compute_gain -= move_price * more_moved
                 if compute_gain + spread * reach <= 1e-12 * value:
                     continue  # not even the best change of the links could pay for it
@@ -237,9 +219,9 @@ def descend(
                     old1[j] = for_set1 / count[x1] if x1 >= 0 else 0.0
                     new0[j] = n0
                     new1[j] = n1
-                _row_fraction(new_row0, c0, set_start, set_of_rank, new0)
+                row_fraction(new_row0, c0, set_start, set_of_rank, new0)
                 if x1 >= 0:
-                    _row_fraction(new_row1, c1, set_start, set_of_rank, new1)
+                    row_fraction(new_row1, c1, set_start, set_of_rank, new1)
                 for j in range(num_sets):
                     if old0[j] != new0[j] or old1[j] != new1[j]:
                         changed[m] = j
@@ -251,41 +233,17 @@ def descend(
                         if x1 >= 0:
                             change[j] += pair_share[x1] * (new1[j] - old1[j])
                 else:
-                    for which in range(2):
-                        x = x0 if which == 0 else x1
-                        if x < 0:
-                            continue
-                        for i in range(token_start[x], token_start[x + 1]):
-                            t = token_of[i]
-                            if stamp[t] == clock:
-                                continue
-                            stamp[t] = clock
-                            has0 = which == 0
-                            has1 = which == 1
-                            other = x1 if which == 0 else x0
-                            if other >= 0:
-                                for k in range(ids.shape[1]):
-                                    if ids[t, k] == other:
-                                        has0 = True
-                                        has1 = True
-                            for n in range(m):
-                                j = changed[n]
-                                c = certain[t, j]
-                                q = missed[t, j]
-                                before = 0.0 if c > 0 else q
-                                if has0:
-                                    c, q = _refactor(c, q, old0[j], new0[j])
-                                if has1:
-                                    c, q = _refactor(c, q, old1[j], new1[j])
-                                after = 0.0 if c > 0 else q
-                                change[j] += weight[t] * (before - after)
-                links_old = _peaks(links, link_group, SMOOTHING)
+                    token_change(
+                        x0, x1, changed, m, old0, new0, old1, new1, ids, weight,
+                        token_start, token_of, certain, missed, stamp, clock, change,
+                    )  # fmt: skip
+                links_old = peaks(links, link_group, SMOOTHING)
                 for link in range(links.size):
                     add = 0.0
                     for n in range(m):
                         add += link_seconds[link, changed[n]] * change[changed[n]]
                     trial_links[link] = links[link] + add
-                gain = compute_gain + links_old - _peaks(trial_links, link_group, SMOOTHING)
+                gain = compute_gain + links_old - peaks(trial_links, link_group, SMOOTHING)
                 for n in range(m):
                     gain -= linear[changed[n]] * change[changed[n]]
                 if gain <= 1e-9 * value:
@@ -294,153 +252,36 @@ def descend(
                     continue
                 # take the move
                 improved = True
-                for which in range(2):
-                    x = x0 if which == 0 else x1
-                    if x < 0 or tokens == 0:
-                        continue
-                    for i in range(token_start[x], token_start[x + 1]):
-                        t = token_of[i]
-                        for n in range(m):
-                            j = changed[n]
-                            if which == 0:
-                                c, q = _refactor(certain[t, j], missed[t, j], old0[j], new0[j])
-                            else:
-                                c, q = _refactor(certain[t, j], missed[t, j], old1[j], new1[j])
-                            certain[t, j] = c
-                            missed[t, j] = q
+                if tokens > 0:
+                    commit_tokens(
+                        x0, changed, m, old0, new0, token_start, token_of, certain, missed
+                    )
+                    if x1 >= 0:
+                        commit_tokens(
+                            x1, changed, m, old1, new1, token_start, token_of, certain, missed
+                        )
                 for n in range(m):
                     touch[changed[n]] += change[changed[n]]
-                links[:] = trial_links
-                rank_cost[:] = trial_cost
+                for link in range(links.size):
+                    links[link] = trial_links[link]
+                for r in range(ranks):
+                    rank_cost[r] = trial_cost[r]
                 moved += more_moved
                 total += c0 - count[x0]
                 count[x0] = c0
-                on_rank[x0] = new_row0
+                set_row(x0, new_row0, on_rank, in_set, set_start, set_of_rank)
                 if x1 >= 0:
                     total += c1 - count[x1]
                     count[x1] = c1
-                    on_rank[x1] = new_row1
-                for which in range(2):
-                    x = x0 if which == 0 else x1
-                    if x >= 0:
-                        in_set[x] = 0
-                        for r in range(ranks):
-                            if on_rank[x, r]:
-                                for i in range(set_start[r], set_start[r + 1]):
-                                    in_set[x, set_of_rank[i]] += 1
+                    set_row(x1, new_row1, on_rank, in_set, set_start, set_of_rank)
                 if b >= 0:
                     table[a, sa], table[b, sb] = table[b, sb], table[a, sa]
                 else:
                     table[a, sa] = into
-                value = _value(rank_cost, links, link_group, touch, linear)
+                value = layer_value(rank_cost, links, link_group, touch, linear)
                 value += move_price * moved
                 if tries >= max_tries:
                     return table, value, tries
         if not improved:
             break
     return table, value, tries
-
-
-@njit(cache=True, nogil=True)
-def _shift_cost(
-    rank_cost: NDArray[np.float64],
-    old_row: NDArray[np.bool_],
-    new_row: NDArray[np.bool_],
-    cost: NDArray[np.float64],
-    old_count: int,
-    new_count: int,
-) -> None:
-    for r in range(rank_cost.size):
-        if old_row[r]:
-            rank_cost[r] -= cost[old_count - 1]
-        if new_row[r]:
-            rank_cost[r] += cost[new_count - 1]
-
-
-@njit(cache=True, nogil=True)
-def _moved(
-    old_row: NDArray[np.bool_], new_row: NDArray[np.bool_], current: NDArray[np.bool_]
-) -> int:
-    """Return how many more replicas of an expert count as moved."""
-    more = 0
-    for r in range(current.size):
-        if not current[r]:
-            more += new_row[r]
-            more -= old_row[r]
-    return more
-
-
-@njit(cache=True, nogil=True)
-def _row_fraction(
-    row: NDArray[np.bool_],
-    count: int,
-    set_start: NDArray[np.int64],
-    set_of_rank: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Write the share of an expert's replicas inside each set; exact where it is all of them."""
-    for r in range(row.size):
-        if row[r]:
-            for i in range(set_start[r], set_start[r + 1]):
-                out[set_of_rank[i]] += 1.0
-    for j in range(out.size):
-        out[j] /= count
-
-
-@njit(cache=True, nogil=True)
-def _refactor(certain: int, missed: float, old: float, new: float) -> tuple[int, float]:
-    """Replace one factor 1 − old by 1 − new in a product kept as (zeros, rest)."""
-    if old == 1.0:
-        certain -= 1
-    elif old > 0.0:
-        missed /= 1.0 - old
-    if new == 1.0:
-        certain += 1
-    elif new > 0.0:
-        missed *= 1.0 - new
-    return certain, missed
-
-
-@njit(cache=True, nogil=True)
-def _smoothed(rank_cost: NDArray[np.float64]) -> float:
-    peak = 0.0
-    square = 0.0
-    mean = 0.0
-    for r in range(rank_cost.size):
-        peak = max(peak, rank_cost[r])
-        square += rank_cost[r] * rank_cost[r]
-        mean += rank_cost[r]
-    if mean == 0.0:
-        return 0.0
-    return float(peak + SMOOTHING * square / mean)
-
-
-@njit(cache=True, nogil=True)
-def _peaks(links: NDArray[np.float64], group: NDArray[np.int64], smoothing: float) -> float:
-    """Return the sum over both groups of the busiest link, plus smoothed mean squares."""
-    value = 0.0
-    for wanted in range(2):
-        peak = 0.0
-        square = 0.0
-        total = 0.0
-        for link in range(links.size):
-            if group[link] == wanted:
-                peak = max(peak, links[link])
-                square += links[link] * links[link]
-                total += links[link]
-        value += peak
-        if total > 0.0:
-            value += smoothing * square / total
-    return value
-
-
-@njit(cache=True, nogil=True)
-def _value(
-    rank_cost: NDArray[np.float64],
-    links: NDArray[np.float64],
-    group: NDArray[np.int64],
-    touch: NDArray[np.float64],
-    linear: NDArray[np.float64],
-) -> float:
-    peak = rank_cost.max() if rank_cost.size else 0.0
-    return float(peak + _peaks(links, group, 0.0) + np.dot(linear, touch))
