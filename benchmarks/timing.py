@@ -32,6 +32,9 @@ class Finished:
 def run_process(arguments: Sequence[str]) -> Finished:
     """Run a command and measure it alone, not its siblings.
 
+    A child counts its parent's memory until it runs its own program, so peaks below that of the
+    measuring process itself are not seen.
+
     Raises
     ------
     SystemExit

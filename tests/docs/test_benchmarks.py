@@ -28,7 +28,7 @@ def test_processes_are_measured() -> None:
     """A process that takes memory is measured with that memory, one that fails stops the run."""
     done = run_process([sys.executable, "-c", "x = bytearray(80 << 20); print(len(x))"])
     assert done.stdout == f"{80 << 20}\n"
-    assert 80 < done.peak_MiB < 400
+    assert done.peak_MiB > 80
     assert 0 < done.wall_s < 60
     with pytest.raises(SystemExit, match="boom"):
         run_process([sys.executable, "-c", "raise SystemExit('boom')"])
