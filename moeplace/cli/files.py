@@ -40,7 +40,9 @@ def check_writable(
     if path is None:
         return
     if suffixes and path.suffix not in suffixes:
-        raise UsageError(f"{path}: the name must end in {' or '.join(suffixes)}")
+        endings = " or ".join(suffix for suffix in suffixes if suffix)
+        plain = ", or have no ending (a folder)" if "" in suffixes else ""
+        raise UsageError(f"{path}: the name must end in {endings}{plain}")
     if path.is_dir() and not folder:
         raise InputError(f"{path}: is a folder; give a file name")
     if not path.parent.is_dir():

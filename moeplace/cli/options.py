@@ -41,8 +41,8 @@ TimeLimitOption = Annotated[
 ]
 
 
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=INSTANCE)
+def _option(*names: str, help: str, metavar: str | None = None, min: int | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=INSTANCE)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,9 @@ class ProblemOptions:
             help="Microseconds of a step that moving one GB (1e9 bytes) is worth.",
         ),
     ] = None
-    seed: Annotated[int, _option("--seed", metavar="N", help="Seed of every random choice.")] = 0
+    seed: Annotated[
+        int, _option("--seed", metavar="N", min=0, help="Seed of every random choice.")
+    ] = 0
 
 
 def group(name: str, help: str) -> typer.Typer:

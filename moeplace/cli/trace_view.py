@@ -21,7 +21,7 @@ def facts_of(found: RoutingTrace | Workload) -> dict[str, Any]:
         "holds": "loads",
         "name": found.name,
         "kind": found.kind,
-        "tokens": found.num_tokens,
+        "tokens": found.num_tokens or None,
         "layers": found.num_layers,
         "top_k": found.top_k,
         "experts": found.num_experts,
@@ -76,10 +76,12 @@ def draw_stats(document: Mapping[str, Any], out: Output) -> None:
     sets = document["token_sets_kind"]
     kinds = f"{document['kind']} loads" + (f", {sets} token sets" if sets else "")
     out.line(f"{document['name']} ({kinds})", bold=True)
-    out.line(
-        f"{document['tokens']:,} tokens, {document['layers']} layers, {document['experts']} "
-        f"experts, top {document['top_k']}, {document['phase'] or 'phase not said'}"
-    )
+    known = [f"{document['layers']} layers", f"{document['experts']} experts"]
+    if document["tokens"]:  # loads without top_k do not tell the tokens
+        known.insert(0, f"{document['tokens']:,} tokens")
+    if document["top_k"] is not None:
+        known.append(f"top {document['top_k']}")
+    out.line(", ".join([*known, document["phase"] or "phase not said"]))
     out.line()
     pairs = document["pair_lift"] is not None
     headers = ["layer", "max/\nmean", "Gini", "effective\nexperts", "top\nexpert", "top\nshare"]

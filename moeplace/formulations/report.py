@@ -6,7 +6,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from moeplace.errors import InfeasibleError, MoeplaceError
+from moeplace.errors import InfeasibleError, InputError, MoeplaceError
 from moeplace.formulations.bounds import Bound, lower_bound
 from moeplace.formulations.registry import load_solver
 from moeplace.formulations.result import OPTIMAL_GAP, Result, relative_gap
@@ -36,6 +36,8 @@ class Beside:
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
+        if seed < 0:
+            raise InputError(f"seed is {seed}; it cannot be negative")
         self.problem, self.seed = problem, seed
 
     @cached_property

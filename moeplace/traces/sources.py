@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from moeplace.traces.workload import Workload
 
+NAMES_SHOWN = 3  # of files taken together, in the name of what they make
+
 
 def load_source(
     path: str | Path, format: str | None = None, *, num_experts: int | None = None
@@ -79,7 +81,7 @@ def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         np.concatenate(ids),
         first.num_experts,
         first.layer_ids,
-        name=" + ".join(trace.name for trace in traces),
+        name=_joined_name([trace.name for trace in traces]),
         **columns,
     )
 
@@ -106,7 +108,7 @@ def join_loads(workloads: Sequence[Workload]) -> Workload:
     phases = {workload.phase for workload in workloads}
     return first.replace(
         load=np.sum([workload.load for workload in workloads], axis=0),
-        name=" + ".join(workload.name for workload in workloads),
+        name=_joined_name([workload.name for workload in workloads]),
         kind="synthetic" if any(w.kind == "synthetic" for w in workloads) else "measured",
         token_sets=None,
         token_sets_kind=None,
@@ -166,6 +168,12 @@ def _holds_loads(path: str | Path, format: str | None) -> bool:
             return "load.npy" in archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
+
+
+def _joined_name(names: Sequence[str]) -> str:
+    if len(names) > NAMES_SHOWN:
+        names = [*names[:NAMES_SHOWN], f"{len(names) - NAMES_SHOWN} more"]
+    return " + ".join(names)
 
 
 def _joined_requests(traces: Sequence[RoutingTrace]) -> Any:

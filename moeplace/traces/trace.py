@@ -286,7 +286,7 @@ class RoutingTrace:
         Raises
         ------
         UsageError
-            If `fraction` or `by` is outside its range.
+            If `fraction`, `by` or `seed` is outside its range.
         InputError
             If the trace holds fewer than two tokens.
         """
@@ -294,6 +294,8 @@ class RoutingTrace:
             raise UsageError(f"holdout fraction {fraction} must lie between 0 and 1")
         if by not in ("request", "block"):
             raise UsageError(f"cannot split by {by!r}; use request or block")
+        if seed < 0:
+            raise UsageError(f"seed is {seed}; it cannot be negative")
         if self.num_tokens < 2:
             raise InputError(f"trace {self.name!r} has too few tokens to hold some out")
         group = None

@@ -31,6 +31,16 @@ def test_trace_info_checks_the_model(moeplace, tiny):
     assert "another model" in done.stderr
 
 
+def test_unknown_numbers_are_left_out(moeplace):
+    """Loads without a model do not tell their tokens: none are claimed."""
+    facts = json.loads(moeplace("trace", "info", "loads.json", "--format", "json").stdout)
+    assert facts["tokens"] is None
+    assert "tokens" not in moeplace("trace", "info", "loads.json").stdout
+    table = moeplace("trace", "stats", "loads.json").stdout
+    assert "0 tokens" not in table
+    assert "None" not in table
+
+
 def test_trace_list(moeplace):
     """What is shipped is listed by name; without a name the command says so."""
     assert "deepseek-v3/prefill_in4096" in moeplace("trace", "info", "--list").stdout
@@ -57,6 +67,13 @@ def test_trace_convert_keeps_the_tokens(name, moeplace, tiny):
     copy, first = load_trace(tiny / "out" / name), load_trace(tiny / "trace.npz")
     assert np.array_equal(copy.expert_ids, first.expert_ids)
     assert np.array_equal(copy.request, first.request)
+
+
+def test_trace_convert_says_how_a_name_may_end(moeplace):
+    """A wrong ending is a usage error that names the right ones."""
+    done = moeplace("trace", "convert", "trace.npz", "out.txt")
+    assert done.exit_code == 2
+    assert "must end in .npz or .parquet, or have no ending (a folder)" in done.stderr
 
 
 def test_trace_import_adds_loads(moeplace, tiny):

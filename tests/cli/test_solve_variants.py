@@ -62,6 +62,7 @@ def test_options_that_do_not_fit_together(moeplace, loads_problem):
     for options, word in (
         (("--max-moves", "2"), "--current"),
         (("--redundant", "many"), "--redundant"),
+        (("--seed", "-1"), "--seed"),
         (("--robust", "max", "--holdout", "0.5"), "--holdout"),
         (("--redundant", "auto", "--slots-per-rank", "4"), "--redundant auto"),
     ):

@@ -4,6 +4,7 @@ from functools import cache
 from itertools import combinations, product
 
 import numpy as np
+import pulp
 import pytest
 
 from moeplace.errors import InputError
@@ -125,6 +126,20 @@ def test_a_short_limit_still_gives_a_bound(make_tiny, name):
     value = evaluate(problem, solved.placement).objective
     assert load_bound(problem).total * (1 - 1e-9) <= solved.lower_bound <= value
     assert violations(problem, solved.placement) == []
+
+
+def test_a_solver_that_dies_keeps_the_start_and_a_valid_bound(make_tiny, monkeypatch):
+    """CBC may end without an answer: the layer is left to the heuristic and nothing is proven."""
+
+    def die(*_args, **_options):
+        raise pulp.PulpSolverError("killed")
+
+    monkeypatch.setattr(pulp.LpProblem, "solve", die)
+    problem = make_tiny(np.random.default_rng(2).random((2, 12)), 4, redundant=2)
+    solved = load_solver("exact-pulp")(problem, Run(), None)
+    assert not solved.optimal
+    assert violations(problem, solved.placement) == []
+    assert 0 < solved.lower_bound <= evaluate(problem, solved.placement).objective
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -28,6 +28,12 @@ def test_a_given_placement_is_reported_like_a_solved_one(make_tiny):
     assert result.lower_bound <= result.score.objective
 
 
+def test_a_negative_seed_is_refused(make_tiny):
+    """One clear error before any solver runs."""
+    with pytest.raises(InputError, match="seed is -1"):
+        solve(make_tiny(LOADS, 3), seed=-1)
+
+
 def test_broken_rules_are_listed_and_never_optimal(make_tiny):
     """An expert twice on a rank: infeasible with the rule, however low the value is."""
     problem = make_tiny(LOADS, 3, redundant=3)

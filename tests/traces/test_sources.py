@@ -28,6 +28,12 @@ def test_join_keeps_requests_and_domains_apart():
     assert joined.name == "a + b"
 
 
+def test_the_name_of_many_files_stays_short():
+    """Three names and a number."""
+    assert join_traces([trace(0, name) for name in "abc"]).name == "a + b + c"
+    assert join_traces([trace(0, name) for name in "abcde"]).name == "a + b + c + 2 more"
+
+
 def test_join_leaves_out_columns_that_one_lacks():
     """A phase that one file does not record is not invented for it."""
     joined = join_traces([trace(0, phase="prefill"), trace(1)])

@@ -63,7 +63,10 @@ def _solve_layer(
         if not solver.available():
             raise BackendMissingError("exact-pulp needs CBC, which PuLP 2 and 3 bring along")
         solver.tmpDir = folder
-        model.solve(solver)
+        try:
+            model.solve(solver)
+        except pulp.PulpSolverError:  # CBC died: the layer keeps its warm start and load bound
+            return LayerOutcome(None, None, False)
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     proven = model.sol_status == pulp.LpSolutionOptimal
     if model.sol_status not in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible):
