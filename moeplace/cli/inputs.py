@@ -40,19 +40,29 @@ def build_problem(
     MoeplaceError
         If something is missing, unknown, unreadable or does not fit together.
     """
-    from moeplace.hwmodels import load_system
+    from moeplace.hwmodels import DEDUP_MODES, PHASES, load_system
     from moeplace.models import load_model
-    from moeplace.placement import make_problem
+    from moeplace.placement import DISPATCH_POLICIES, OBJECTIVES, RISKS, make_problem
 
     if options.model is None:
         raise UsageError("give a model with --model; `moeplace model list` shows the known ones")
     if options.hw is None:
         raise UsageError("give a system with --hw; `moeplace hw list` shows the known ones")
+    for name, choices in (
+        ("phase", PHASES),
+        ("objective", OBJECTIVES),
+        ("dedup", DEDUP_MODES),
+        ("dispatch", DISPATCH_POLICIES),
+        ("robust", RISKS),
+    ):
+        said = getattr(options, name)
+        if said is not None and said not in choices:
+            raise UsageError(f"--{name} is {said!r}; use one of: {', '.join(choices)}")
     model = load_model(options.model)
+    if model.non_expert_params is None:
+        note(f"{model.name} does not say its total size: only expert weights count as memory")
     system = load_system(options.hw, options.ranks)
     phase = options.phase
-    if phase not in (None, "prefill", "decode"):
-        raise UsageError(f"--phase is {phase!r}; use prefill or decode")
     settings: dict[str, Any] = {
         "redundant": 0 if auto and options.redundant == AUTO else _redundancy(options),
         "objective": options.objective or "time",

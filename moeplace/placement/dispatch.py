@@ -52,7 +52,8 @@ def replica_weight(
     """
     occupied = expert_of_slot >= 0
     num_experts = load.size
-    if policy == "even":
+    single = np.bincount(expert_of_slot[occupied], minlength=1).max(initial=0) <= 1
+    if policy == "even" or (single and policy in DISPATCH_POLICIES):  # nothing to choose
         return occupied.astype(float).reshape(1, -1)
     if policy == "lp":
         split = least_load_split(expert_of_slot, rank_of_slot, load, node_of_rank.size)

@@ -170,13 +170,14 @@ def read_npz_workload(
     Parameters
     ----------
     path
-        The file; beside `load` (layers, experts) it may hold `layer_ids`, `top_k` and `phase`.
+        The file; beside `load` (layers, experts) it may hold `layer_ids`, `top_k`, `phase`, `name`,
+        `kind` (measured or synthetic) and `source`.
     phase
         Take the tokens of one phase of a trace.
     num_experts
         Logical experts per layer, for a trace that does not say it.
     name
-        What to call the workload; the stem of the file by default.
+        What to call the workload; by default what the file says, else its stem.
 
     Raises
     ------
@@ -194,7 +195,9 @@ def read_npz_workload(
             top_k=None if top_k is None else int(top_k),
             layer_ids=None if layers is None else [int(i) for i in layers],
             phase=None if recorded is None else str(recorded),
-            name=name or path.stem,
+            name=name or str(arrays.get("name", path.stem)),
+            kind="synthetic" if str(arrays.get("kind", "")) == "synthetic" else "measured",
+            source=str(arrays.get("source", "")),
         )
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error

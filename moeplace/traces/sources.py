@@ -139,7 +139,12 @@ def save_loads(workload: Workload, path: str | Path) -> None:
     target = Path(path)
     if target.suffix != ".npz":
         raise UsageError(f"{path}: write loads as X.npz")
-    arrays: dict[str, Any] = {"load": workload.load}
+    arrays: dict[str, Any] = {
+        "load": workload.load,
+        "name": np.str_(workload.name),
+        "kind": np.str_(workload.kind),
+        "source": np.str_(workload.source),
+    }
     if workload.layer_ids is not None:
         arrays["layer_ids"] = np.asarray(workload.layer_ids, np.int32)
     if workload.top_k is not None:

@@ -70,5 +70,5 @@ def test_options_that_do_not_fit_together(moeplace, loads_problem):
         assert done.exit_code == 2
         assert word in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
-    assert moeplace("solve", *loads_problem, "--robust", "median").exit_code == 3
+    assert moeplace("solve", *loads_problem, "--robust", "median").exit_code == 2
     assert moeplace("bound", *loads_problem, "--redundant", "auto").exit_code == 2

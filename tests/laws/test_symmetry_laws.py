@@ -16,6 +16,8 @@ from tests.strategies import law, meshes, permutations, placed, scalars
 if TYPE_CHECKING:
     from moeplace.placement import Problem, Score
 
+# cover breaks ties by expert ids, lp takes one of several optimal splits: neither is nameless
+NAMELESS = ["even", "nearest", "rank_modulo"]
 unaware = st.sampled_from(["even", "nearest"])  # rank_modulo counts in rank numbers
 
 
@@ -51,14 +53,14 @@ def rename_experts(problem: Problem, placement: Placement, to: np.ndarray):
     )
 
 
-@law(instance=placed(duplicates=True), data=st.data())
+@law(instance=placed(dispatch=st.sampled_from(NAMELESS), duplicates=True), data=st.data())
 def test_experts_renamed(instance, data):
     """Expert ids are names only."""
     to = data.draw(permutations(instance[0].num_experts))
     assert_same(evaluate(*rename_experts(*instance, to)), evaluate(*instance))
 
 
-@law(instance=placed(duplicates=True), data=st.data())
+@law(instance=placed(dispatch=st.sampled_from(NAMELESS), duplicates=True), data=st.data())
 def test_slots_of_a_rank_reordered(instance, data):
     """Where on its rank a slot lies does not matter, not even to rank_modulo."""
     problem, placement = instance

@@ -70,11 +70,13 @@ def test_loads_are_added_and_told_apart():
 
 
 def test_loads_come_back_from_their_file(tmp_path):
-    """Loads, layer ids, top_k and phase survive; other endings are refused."""
+    """Loads, ids, top_k, phase and where they come from survive; other endings are refused."""
     loads = Workload.from_loads([[1, 2], [3, 4]], top_k=1, layer_ids=(3, 7), phase="decode")
+    loads = loads.replace(name="kept", kind="synthetic", source="somebody's counts")
     save_loads(loads, tmp_path / "l.npz")
     back = load_workload(tmp_path / "l.npz")
     assert back.fingerprint() == loads.fingerprint()
+    assert (back.name, back.kind, back.source) == ("kept", "synthetic", "somebody's counts")
     assert isinstance(load_source(tmp_path / "l.npz"), Workload)
     with pytest.raises(UsageError, match=r"\.npz"):
         save_loads(loads, tmp_path / "l.json")

@@ -64,9 +64,11 @@ def solve(
     check_writable(result, (".json",))
     with Progress("reading", quiet=quiet) as progress:
         from moeplace.formulations.redundancy import solve_redundancy
+        from moeplace.formulations.registry import solver_info
         from moeplace.formulations.solve import solve as run
         from moeplace.placement.formats import read_placement
 
+        solver_info(solver)  # a typo shows before anything is read
         problem = build_problem(problem_options, out.note, auto=True)
         start = None
         if initial is not None:

@@ -236,8 +236,29 @@ def spread_bound(
     if solved.status != 0:
         return np.zeros(problem.num_layers)
     dual = np.minimum(solved.ineqlin.marginals, 0.0)
-    values = [
-        dual @ right(*layer)
-        for layer in zip(touches.ranks, touches.nodes, touches.most_per_rank, strict=True)
-    ]
-    return np.maximum(np.array(values) * scale * (1 - MARGIN), 0.0)
+    values = scale * np.array(
+        [
+            dual @ right(*layer)
+            for layer in zip(touches.ranks, touches.nodes, touches.most_per_rank, strict=True)
+        ]
+    )
+    if per_link is not None and per_link.size:
+        values = np.maximum(values, _hottest_replica(problem, per_link))
+    return np.maximum(values * (1 - MARGIN), 0.0)
+
+
+def _hottest_replica(problem: Problem, per_link: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (layers,) what the links around the hottest replica carry at least.
+
+    Some replica draws at least h = the least, over all ways to spend the redundancy, of the
+    largest chance p_e / r_e that a token uses a replica of an expert (splitting evenly makes the
+    largest part smallest; greedy counts make the largest quotient smallest). Its rank, and every
+    set that contains the rank, is touched at least h times a token, wherever the rank is.
+    """
+    from moeplace.formulations.heuristics.lpt import greedy_replicas
+
+    chance = problem.top_k * problem.load_share
+    count = greedy_replicas(chance, min(problem.max_replicas, problem.num_slots))
+    around = per_link @ problem.plan.members.astype(float)  # (links, ranks)
+    hottest: NDArray[np.float64] = (chance / count).max(axis=1)
+    return hottest * float(around.max(axis=0).min())

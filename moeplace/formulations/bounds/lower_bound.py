@@ -53,7 +53,10 @@ def lower_bound(problem: Problem) -> Bound:
         layer = _collective(problem, touches, name, use, size)
         terms[f"{name}_s"] = float(layer.sum())
         layer_value += layer
-    method.append(f"communication: {'link averages' if _sources_matter(problem) else 'spread LP'}")
+    method.append(
+        "communication: "
+        + ("link averages" if _sources_matter(problem) else "spread LP or hottest replica")
+    )
     return Bound(float(layer_value.sum()), "; ".join(method), terms, layer_value)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CHUNK = 20  # layers between two reports
 PASSES = 8
+PROMISING = 1.3  # a contiguous start this much worse than the result is not worth a descent
 VOLUMES = ("copies", "hops")
 MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
@@ -66,11 +67,44 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     if initial is not None:
         candidates.append(initial)
     solved = _descend(problem, run, candidates)
+    solved = _also_from_contiguous(problem, run, solved, candidates[0])
     if solved.placement is None or problem.current is None:
         return solved
     same_slots = np.array_equal(problem.current.rank_of_slot, problem.rank_of_slot)
     reference = problem.current if same_slots else without_duplicates(problem, problem.current)
     return replace(solved, placement=keep_slots(solved.placement, reference))
+
+
+def _also_from_contiguous(
+    problem: Problem, run: Run, solved: Solved, contiguous: Placement
+) -> Solved:
+    """Descend from the contiguous map too, where the order of the experts may carry structure.
+
+    Only if it is not hopeless; every layer keeps the better of both.
+    """
+    if solved.placement is None or run.out_of_time() or violations(problem, contiguous):
+        return solved
+    best = evaluate(problem, solved.placement).layer_objective
+    promising = evaluate(problem, contiguous).layer_objective <= PROMISING * best
+    if not promising.any():
+        return solved
+    table = np.where(
+        promising[:, None],
+        without_duplicates(problem, contiguous).expert_of_slot,
+        without_duplicates(problem, solved.placement).expert_of_slot,
+    )
+    other = _descend(problem, _quiet(run), [to_placement(problem, table)])
+    if other.placement is None:
+        return solved
+    better = evaluate(problem, other.placement).layer_objective < best
+    table = np.where(
+        better[:, None],
+        without_duplicates(problem, other.placement).expert_of_slot,
+        without_duplicates(problem, solved.placement).expert_of_slot,
+    )
+    combined = to_placement(problem, table)
+    run.report(combined)
+    return replace(solved, placement=combined, limit=solved.limit or other.limit)
 
 
 def _relabeled(problem: Problem, placement: Placement) -> Placement:
