@@ -93,7 +93,7 @@ def _also_from_contiguous(
         without_duplicates(problem, contiguous).expert_of_slot,
         without_duplicates(problem, solved.placement).expert_of_slot,
     )
-    other = _descend(problem, _quiet(run), [to_placement(problem, table)])
+    other = _descend(problem, _quiet(run), [to_placement(problem, table)], promising)
     if other.placement is None:
         return solved
     better = evaluate(problem, other.placement).layer_objective < best
@@ -151,8 +151,13 @@ def local_search(problem: Problem, run: Run, initial: Placement | None) -> Solve
     return _descend(problem, run, [start] if start else [])
 
 
-def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
-    """Descend in every layer from its best candidate."""
+def _descend(
+    problem: Problem,
+    run: Run,
+    candidates: list[Placement],
+    wanted: NDArray[np.bool_] | None = None,
+) -> Solved:
+    """Descend in every layer, or in those wanted, from its best candidate."""
     feasible = [c for c in candidates if not violations(problem, c)]
     if not feasible:
         return Solved(None)
@@ -177,8 +182,9 @@ def _descend(problem: Problem, run: Run, candidates: list[Placement]) -> Solved:
     cut_short = False
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        for first in range(0, problem.num_layers, CHUNK):
-            chunk = range(first, min(first + CHUNK, problem.num_layers))
+        rows_left = layers if wanted is None else layers[wanted]
+        for first in range(0, rows_left.size, CHUNK):
+            chunk = [int(layer) for layer in rows_left[first : first + CHUNK]]
             pending = {pool.submit(task, layer, best[layer]) for layer in chunk}
             rows = best.copy()
             found = []
