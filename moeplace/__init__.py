@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from moeplace.formulations.bounds import Bound, lower_bound
     from moeplace.formulations.compare import Comparison, compare
+    from moeplace.formulations.qap import QapResult, solve_qap
     from moeplace.formulations.rebalance import rebalance_experts
     from moeplace.formulations.result import Incumbent, Result
     from moeplace.formulations.solve import solve
@@ -56,6 +57,7 @@ _HOME = {
     "MoeplaceError": "moeplace.errors",
     "Placement": "moeplace.placement",
     "Problem": "moeplace.placement",
+    "QapResult": "moeplace.formulations.qap",
     "Result": "moeplace.formulations.result",
     "RoutingTrace": "moeplace.traces",
     "Score": "moeplace.placement",
@@ -77,6 +79,7 @@ _HOME = {
     "rebalance_experts": "moeplace.formulations.rebalance",
     "save_trace": "moeplace.traces",
     "solve": "moeplace.formulations.solve",
+    "solve_qap": "moeplace.formulations.qap",
     "violations": "moeplace.placement",
 }
 
@@ -93,6 +96,7 @@ __all__ = [
     "MoeplaceError",
     "Placement",
     "Problem",
+    "QapResult",
     "Result",
     "RoutingTrace",
     "Score",
@@ -115,6 +119,7 @@ __all__ = [
     "rebalance_experts",
     "save_trace",
     "solve",
+    "solve_qap",
     "violations",
 ]
 
