@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from moeplace.formulations.qap.budget import Budget
     from moeplace.formulations.qap.instance import Instance
 
-ROUNDING = 1e-10
-"""Share of the sizes involved that is given away, because eigenvalues and sums are rounded."""
+ROUNDING = 1e-14
+"""Share of n × the sizes involved that is given away: eigenvalues and sums are rounded."""
 
 FIRST_ROUNDS = 30
 """Rounds of ascent before the better of both roles goes on alone."""
@@ -121,7 +121,7 @@ def off_diagonal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _rounded(instance: Instance, value: float, size: float, method: str) -> QapBound:
     """Give away what rounding may have added; costs are multiples of a unit, if one is known."""
-    value -= ROUNDING * size
+    value -= ROUNDING * instance.size * size
     if instance.unit > 0.0:
         value = float(np.ceil(value / instance.unit) * instance.unit)
     return QapBound(value, method)

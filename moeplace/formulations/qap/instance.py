@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 EXACT = 2.0**53
 """Up to here float64 holds every whole number."""
 
+LARGEST = 1e100
+"""Larger entries are refused: squares of products must stay below what float64 can hold."""
+
 
 @dataclass(frozen=True, eq=False)
 class Instance:
@@ -68,8 +71,8 @@ def make_instance(flow: ArrayLike, distance: ArrayLike) -> Instance:
     Raises
     ------
     InputError
-        If a matrix is not square, empty, not finite, not numeric, or the sizes differ; or if costs
-        would exceed what float64 can hold.
+        If a matrix is not square, empty, not finite, not numeric, or holds entries beyond 1e100;
+        or if the sizes differ.
     """
     given_flow, given_distance = _matrix("flow", flow), _matrix("distance", distance)
     if given_flow.shape != given_distance.shape:
@@ -77,8 +80,6 @@ def make_instance(flow: ArrayLike, distance: ArrayLike) -> Instance:
             f"flow is {_shape(given_flow)} but distance {_shape(given_distance)}: "
             "give as many locations as facilities (pad flow with zero rows and columns)"
         )
-    if not np.isfinite(_magnitude(given_flow, given_distance)):
-        raise InputError("flow × distance exceeds what float64 can hold: scale one of them down")
     linear = np.outer(np.diag(given_flow), np.diag(given_distance))
     flow_, distance_ = given_flow.copy(), given_distance.copy()
     np.fill_diagonal(flow_, 0.0)
@@ -108,9 +109,13 @@ def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
         raise InputError(f"{name}: cannot be read as a matrix of numbers ({error})") from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise InputError(f"{name}: must be a square matrix, got {_shape(matrix)}")
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
-        raise InputError(f"{name}[{row}, {column}] is {matrix[row, column]}: must be finite")
+    wrong = np.argwhere(~(np.abs(matrix) <= LARGEST))
+    if wrong.size:
+        row, column = wrong[0]
+        raise InputError(
+            f"{name}[{row}, {column}] is {matrix[row, column]}: "
+            f"must be finite and at most {LARGEST:g}"
+        )
     return matrix
 
 
@@ -119,8 +124,7 @@ def _shape(matrix: NDArray[np.float64]) -> str:
 
 
 def _magnitude(flow: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.abs(flow).sum() * np.abs(distance).max())
+    return float(np.abs(flow).sum() * np.abs(distance).max())
 
 
 def _unit(
@@ -130,7 +134,10 @@ def _unit(
     magnitude: float,
 ) -> float:
     """Return the greatest common divisor of all terms, or 0 where sums may be inexact."""
-    if magnitude >= EXACT or any((m != np.rint(m)).any() for m in (flow, distance, linear)):
+    every = (flow, distance, linear)
+    if magnitude >= EXACT or any(np.abs(m).max() >= EXACT for m in every):
         return 0.0
-    divisors = [int(np.gcd.reduce(m.astype(np.int64), axis=None)) for m in (flow, distance, linear)]
+    if any((m != np.rint(m)).any() for m in every):
+        return 0.0
+    divisors = [int(np.gcd.reduce(m.astype(np.int64), axis=None)) for m in every]
     return float(np.gcd(divisors[0] * divisors[1], divisors[2]))

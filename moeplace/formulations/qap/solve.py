@@ -69,8 +69,8 @@ def solve_qap(
     Examples
     --------
     >>> result = solve_qap([[0, 3, 1], [3, 0, 0], [1, 0, 0]], [[0, 1, 2], [1, 0, 1], [2, 1, 0]])
-    >>> result.cost, result.permutation[0]  # facility 0 talks to both others: the middle
-    (8.0, 1)
+    >>> result.cost, result.permutation.tolist()  # facility 0 talks to both others: the middle
+    (8.0, [1, 0, 2])
     """
     start = monotonic()
     instance = make_instance(flow, distance)

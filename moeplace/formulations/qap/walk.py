@@ -24,6 +24,9 @@ TENURE, SPREAD = 0.2, 0.8
 LEAST_SPREAD = 20
 """Shorter spreads let small instances run in circles."""
 
+PROVEN = 1e-9
+"""A gap to the bound that ends the search."""
+
 SLICE = 2e7
 """Matrix entries that a kernel may touch before the clock is read again: about 20 ms."""
 
@@ -62,7 +65,11 @@ class Walker:
 
     def over(self) -> bool:
         """Return whether the budget is spent or the best is proven optimal."""
-        return self.best_cost <= self.target or not self.budget.left()
+        return self.proven() or not self.budget.left()
+
+    def proven(self) -> bool:
+        """Return whether nothing can be better than the best."""
+        return self.best_cost - self.target <= PROVEN * abs(self.best_cost)
 
     def quench(self, permutation: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return a permutation that hardly any swap improves, found in a few sweeps."""
