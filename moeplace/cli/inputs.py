@@ -71,6 +71,7 @@ def build_problem(
         "tokens_per_rank": options.tokens_per_rank,
         "slots_per_rank": options.slots_per_rank,
         "weight_dtype": options.weight_dtype,
+        "max_load": options.max_load,
         **_current(options, model, system.ranks),
     }
     if options.robust is not None:

@@ -120,6 +120,15 @@ class ProblemOptions:
             "pay.",
         ),
     ] = None
+    max_load: Annotated[
+        float | None,
+        _option(
+            "--max-load",
+            metavar="X",
+            help="Most that the fullest rank of a layer may serve, in mean rank loads: 1.1 allows "
+            "10 % more than the mean.",
+        ),
+    ] = None
     slots_per_rank: Annotated[
         int | None,
         _option("--slots-per-rank", metavar="N", help="Slots per rank; default: as few as fit."),

@@ -245,9 +245,11 @@ def _held_out(held: Mapping[str, Any]) -> str:
 
 def _memory(result: Mapping[str, Any]) -> str:
     problem = result["problem"]
+    limit = f"; at most {problem['max_load']:g} mean rank loads" if "max_load" in problem else ""
     return (
         f"{problem['slots'] // problem['ranks']} slots a rank, up to {problem['redundant']} "
         f"redundant experts; {result['score']['memory_GiB_per_rank']:.1f} GiB of weights at most"
+        f"{limit}"
     )
 
 

@@ -11,7 +11,7 @@ from moeplace.formulations.bounds import Bound, lower_bound
 from moeplace.formulations.registry import load_solver
 from moeplace.formulations.result import OPTIMAL_GAP, Result, relative_gap
 from moeplace.formulations.solver import Run, Solved
-from moeplace.placement import evaluate, violations
+from moeplace.placement import evaluate, layer_overload, slot_violations, violations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,11 +165,12 @@ def checked_bound(
     solved: Solved,
 ) -> Bound | None:
     """Take the solver's bound if it is better; refuse a contradiction instead of showing it."""
-    if feasible and (broken := violations(problem, placement)):
+    if feasible and (broken := slot_violations(problem, placement)):
         raise MoeplaceError(f"internal error, please report: infeasible placement: {broken[0]}")
     if solved.lower_bound is not None and (bound is None or solved.lower_bound > bound.value):
         layers = bound.layer_value if bound is not None else score.layer_objective * 0
         bound = Bound(solved.lower_bound, "solver", {"solver": solved.lower_bound}, layers)
+    feasible &= not layer_overload(problem, placement, score).any()
     if bound is not None and feasible and bound.value > score.objective * (1 + AGREEMENT):
         raise MoeplaceError(
             f"internal error, please report: bound {bound.value!r} ({bound.method}) exceeds the "

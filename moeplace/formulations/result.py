@@ -46,7 +46,8 @@ class Result:
     Attributes
     ----------
     status
-        ``optimal`` (gap ≤ 1e-6), ``feasible``, ``infeasible`` or ``unknown``.
+        ``optimal`` (gap ≤ 1e-6), ``feasible``, ``infeasible`` (this placement breaks a rule) or
+        ``unknown``.
     limit
         Which limit stopped the solver: ``""``, ``time``, ``iterations``, ``interrupted``.
     runtime_s
@@ -62,7 +63,8 @@ class Result:
     baseline_duplicates
         Layers in which a baseline holds an expert twice on a rank.
     violations
-        Rules of the problem that the placement breaks; none unless it was given.
+        Rules of the problem that the placement breaks; none unless it was given, or no placement
+        was found that keeps `max_load`.
     scenarios
         Scores in each scenario of a robust problem, empty elsewhere.
     holdout, holdout_baselines
@@ -191,5 +193,6 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
         "risk": problem.risk if problem.scenarios else None,
         "max_moves": problem.max_moves,
         "move_price_us_per_GB": problem.move_price_us_per_GB,
+        **({} if problem.max_load is None else {"max_load": problem.max_load}),
         "fingerprint": problem.fingerprint,
     }

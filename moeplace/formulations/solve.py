@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from moeplace.formulations.registry import load_solver, solver_info
 from moeplace.formulations.report import Beside, checked_bound
 from moeplace.formulations.result import Incumbent, Result
 from moeplace.formulations.solver import Run, Solved
-from moeplace.placement import evaluate, violations
+from moeplace.placement import evaluate, layer_overload, slot_violations
+from moeplace.placement.load_cap import overloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +33,18 @@ class _Tracker:
         self.problem, self.bound, self.on_incumbent = problem, bound, on_incumbent
         self.started = time.monotonic()
         self.best: Placement | None = None
+        self.worth = (math.inf, math.inf)  # overload, value
         self.history: list[Incumbent] = []
 
     def report(self, placement: Placement) -> None:
-        value = evaluate(self.problem, placement).objective
-        if self.history and value >= self.history[-1].value:
+        score = evaluate(self.problem, placement)
+        value = score.objective
+        over = float(layer_overload(self.problem, placement, score).sum())
+        if self.best is not None and (over, value) >= self.worth:
             return
-        self.best = placement
+        self.best, self.worth = placement, (over, value)
+        if over > 0:
+            return  # kept only as long as nothing keeps the limit on the load
         elapsed_s = time.monotonic() - self.started
         self.history.append(Incumbent(elapsed_s, value, self.bound.value))
         if self.on_incumbent is not None:
@@ -65,14 +72,15 @@ def solve(
     seed
         Same seed, same placement (without a time limit).
     initial
-        A feasible placement to start from; the result is never worse.
+        A placement to start from, feasible but for `max_load`; the result is never worse.
     on_incumbent
         Called with every better placement's value, bound and gap.
 
     Returns
     -------
     Result
-        Interrupted by Ctrl-C, the best so far with ``limit="interrupted"``.
+        Interrupted by Ctrl-C, the best so far with ``limit="interrupted"``. If nothing was found
+        that keeps the problem's `max_load`, the least overloaded with status ``infeasible``.
 
     Raises
     ------
@@ -109,7 +117,7 @@ def solve_beside(
         )
     if time_limit_s is not None and not time_limit_s > 0:
         raise InputError(f"time limit is {time_limit_s} s; it must be positive")
-    if initial is not None and (broken := violations(problem, initial)):
+    if initial is not None and (broken := slot_violations(problem, initial)):
         raise InputError(f"the initial placement is not feasible: {broken[0]}")
     tracker = _Tracker(problem, beside.bound, on_incumbent)
     started = time.monotonic()
@@ -138,6 +146,7 @@ def solve_beside(
         bound,
         solver=solver,
         runtime_s=runtime_s,
+        broken=overloads(problem, placement),
         limit=solved.limit,
         history=tracker.history,
     )

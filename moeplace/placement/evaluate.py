@@ -124,30 +124,44 @@ def layer_use(problem: Problem, placement: Placement, layer: int) -> LayerUse:
     """Work out slot shares and touched sets of one layer under the dispatch policy."""
     if problem.dispatch == "cover":
         return _cover(problem, placement, layer)
-    expert_of_slot = placement.expert_of_slot[layer]
     plan = problem.plan
+    share = problem.load_share[layer]
+    slot_share, per_rank, total = _split(problem, placement, layer)
+    if plan.dedup == "none":
+        served = share[None, :, None] * per_rank / total[:, :, None]
+        touches = problem.top_k * served.sum(axis=1)
+    else:
+        touches = _set_touches(problem, layer, per_rank, total, plan.members)
+    return LayerUse(slot_share, touches, _lambda(problem, layer, per_rank, total, touches))
+
+
+def slot_shares(problem: Problem, placement: Placement, layer: int) -> NDArray[np.float64]:
+    """Return (slots,) q_s of one layer under the dispatch policy, without its communication."""
+    if problem.dispatch == "cover":
+        return _cover(problem, placement, layer).slot_share
+    return _split(problem, placement, layer)[0]
+
+
+def _split(
+    problem: Problem, placement: Placement, layer: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return slot shares, (sources, experts, ranks) weights, and (sources, experts) their sums."""
+    expert_of_slot = placement.expert_of_slot[layer]
     share = problem.load_share[layer]
     weight = replica_weight(
         expert_of_slot,
         placement.rank_of_slot,
-        plan.topology.node_of_rank,
+        problem.plan.topology.node_of_rank,
         share,
         problem.dispatch,
     )
     per_rank = weight_per_rank(
         weight, expert_of_slot, placement.rank_of_slot, problem.num_experts, problem.num_ranks
     )
-    total = per_rank.sum(axis=2)  # (sources, experts)
+    total = per_rank.sum(axis=2)
     expert = np.where(expert_of_slot >= 0, expert_of_slot, 0)
     split = (weight / total[:, expert]).mean(axis=0)  # sources are uniform over the ranks
-    if plan.dedup == "none":
-        served = share[None, :, None] * per_rank / total[:, :, None]
-        touches = problem.top_k * served.sum(axis=1)
-    else:
-        touches = _set_touches(problem, layer, per_rank, total, plan.members)
-    return LayerUse(
-        share[expert] * split, touches, _lambda(problem, layer, per_rank, total, touches)
-    )
+    return share[expert] * split, per_rank, total
 
 
 def _cover(problem: Problem, placement: Placement, layer: int) -> LayerUse:

@@ -57,6 +57,9 @@ class Problem:
         Most replicas moved in a layer, None for any number.
     move_price_us_per_GB
         What moving 1e9 bytes adds to objective ``time``, in microseconds of a step.
+    max_load
+        Most that the fullest rank of a layer may serve, in mean rank loads of the workload fitted
+        on, None for any; see :mod:`moeplace.placement.load_cap`.
     scenarios, risk, tail
         Problems that share the placement and how their objectives become one, see
         :func:`~moeplace.placement.robust.make_robust`; empty for a single workload.
@@ -80,6 +83,7 @@ class Problem:
     current: Placement | None = None
     max_moves: int | None = None
     move_price_us_per_GB: float = 0.0
+    max_load: float | None = None
     scenarios: tuple[Problem, ...] = ()
     risk: str = "max"
     tail: float = 0.5
@@ -232,6 +236,7 @@ class Problem:
                 self.max_moves,
                 self.move_price_us_per_GB,
             ],
+            **({} if self.max_load is None else {"max_load": self.max_load}),
             "current": None
             if self.current is None
             else [self.current.expert_of_slot.tolist(), self.current.rank_of_slot.tolist()],
@@ -259,6 +264,7 @@ def make_problem(
     current: Placement | None = None,
     max_moves: int | None = None,
     move_price_us_per_GB: float = 0.0,
+    max_load: float | None = None,
 ) -> Problem:
     """Put model, system and workload together and check that a placement can exist.
 
@@ -296,6 +302,9 @@ def make_problem(
         `current`.
     move_price_us_per_GB
         Objective ``time`` counts this many microseconds for every 1e9 bytes moved.
+    max_load
+        Most that the fullest rank of a layer may serve under the dispatch policy, in mean rank
+        loads: 1.1 allows 10 % above the mean.
 
     Raises
     ------
@@ -348,6 +357,7 @@ def make_problem(
         current=current,
         max_moves=max_moves,
         move_price_us_per_GB=float(move_price_us_per_GB),
+        max_load=_check_load(max_load),
     )
     _check_moves(problem)
     problem.compute_constants  # noqa: B018  refuses a dtype the device does not compute in
@@ -372,6 +382,20 @@ def _whole(name: str, value: SupportsIndex) -> int:
         return index(value)
     except TypeError:
         raise InputError(f"{name} is {value!r}; it must be a whole number") from None
+
+
+def _check_load(max_load: float | None) -> float | None:
+    if max_load is None:
+        return None
+    try:
+        limit = float(max_load)
+    except (TypeError, ValueError):
+        limit = np.nan
+    if not (np.isfinite(limit) and limit >= 1):
+        raise InputError(
+            f"max_load is {max_load!r}; a number of at least 1 expected (it counts mean rank loads)"
+        )
+    return limit
 
 
 def _check_moves(problem: Problem) -> None:

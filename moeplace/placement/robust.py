@@ -51,7 +51,15 @@ def make_robust(problems: Sequence[Problem], risk: str = "max", tail: float = 0.
         raise InputError(f"tail is {tail}; it must be above 0 and at most 1")
     first = problems[0]
     for other in problems[1:]:
-        for name in ("model", "system", "redundant", "slots_per_rank", "objective", "weight_dtype"):
+        for name in (
+            "model",
+            "system",
+            "redundant",
+            "slots_per_rank",
+            "objective",
+            "weight_dtype",
+            "max_load",
+        ):
             if getattr(first, name) != getattr(other, name):
                 raise InputError(f"scenarios differ in {name}; one placement must fit them all")
         if first.workload.layer_ids != other.workload.layer_ids:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.placement.load_cap import overloads
 from moeplace.placement.migration import moved_replicas
 
 if TYPE_CHECKING:
@@ -16,7 +17,26 @@ if TYPE_CHECKING:
 def violations(problem: Problem, placement: Placement) -> list[str]:
     """Return one line per broken rule of a problem; empty if the placement is feasible.
 
-    Rules (DESIGN §5, capacity): the problem's layers, experts and ranks; every expert at least
+    Rules (DESIGN §5, capacity): those of :func:`slot_violations`; no rank above `max_load` mean
+    rank loads, see :mod:`moeplace.placement.load_cap`.
+    """
+    broken = slot_violations(problem, placement)
+    if broken and not _has_all(problem, placement):
+        return broken  # loads are known where every expert is somewhere
+    return broken + overloads(problem, placement)
+
+
+def _has_all(problem: Problem, placement: Placement) -> bool:
+    """Return whether the placement has the problem's shape and every expert."""
+    expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
+    found = (placement.num_layers, placement.num_experts, placement.num_ranks)
+    return expected == found and bool((placement.replica_count > 0).all())
+
+
+def slot_violations(problem: Problem, placement: Placement) -> list[str]:
+    """Return one line per broken rule about slots and moves, whatever the loads.
+
+    The problem's layers, experts and ranks; every expert at least
     one replica and at most one per rank; at most experts + redundant replicas in a layer; at
     most `slots_per_rank` occupied slots on a rank; at most `max_moves` replicas moved.
     """

@@ -18,7 +18,7 @@ from moeplace.cli.options import (
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
-from moeplace.errors import UsageError
+from moeplace.errors import InfeasibleError, UsageError
 
 
 @takes_problem
@@ -97,6 +97,12 @@ def solve(
     if result is not None:
         write_json(document, result)
     out.show(document, csv_rows(document), lambda: draw_result(document, out))
+    for broken in found.violations[:5]:
+        out.note(f"breaks a rule: {broken}")
+    if (more := len(found.violations) - 5) > 0:
+        out.note(f"and {more} more; --format json lists all")
     if found.limit == "interrupted":
         out.note("interrupted: this is the best placement found until then")
         raise typer.Exit(INTERRUPTED)
+    if found.violations:
+        raise typer.Exit(InfeasibleError.exit_code)
