@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moeplace.formulations.solve import solve
     from moeplace.hwmodels import System, load_system
     from moeplace.models import ModelSpec, load_model
+    from moeplace.parallel import Workers
     from moeplace.placement import (
         Placement,
         Problem,
@@ -63,6 +64,7 @@ _HOME = {
     "Score": "moeplace.placement",
     "System": "moeplace.hwmodels",
     "UsageError": "moeplace.errors",
+    "Workers": "moeplace.parallel",
     "Workload": "moeplace.traces",
     "compare": "moeplace.formulations.compare",
     "default_workloads": "moeplace.traces",
@@ -102,6 +104,7 @@ __all__ = [
     "Score",
     "System",
     "UsageError",
+    "Workers",
     "Workload",
     "__version__",
     "compare",

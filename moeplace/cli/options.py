@@ -40,6 +40,33 @@ TimeLimitOption = Annotated[
     ),
 ]
 
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Who works on the layers: threads, loky (processes), dask, ray.",
+        rich_help_panel=SEARCH,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        help="Workers at a time; default: all cores, or all workers of the cluster.",
+        rich_help_panel=SEARCH,
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDR",
+        help="Address of a running Dask scheduler or Ray cluster.",
+        rich_help_panel=SEARCH,
+    ),
+]
+
 
 def _option(*names: str, help: str, metavar: str | None = None, min: int | None = None) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=INSTANCE)

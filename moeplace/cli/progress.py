@@ -25,7 +25,7 @@ class Progress:
     """
 
     def __init__(self, stage: str, *, quiet: bool = False) -> None:
-        self._stage, self._quiet, self._unit = stage, quiet, ""
+        self._stage, self._quiet, self._unit, self._aside = stage, quiet, "", ""
         self._incumbent: Incumbent | None = None
         self._started = time.monotonic()
         self._stop = threading.Event()
@@ -55,6 +55,10 @@ class Progress:
         """Say what is being done now, and the unit of its incumbents."""
         self._stage, self._incumbent, self._unit = text, None, unit
 
+    def aside(self, text: str) -> None:
+        """Say what holds up the stage just now; empty when it goes on."""
+        self._aside = text
+
     def incumbent(self, incumbent: Incumbent) -> None:
         """Take the best solution so far."""
         self._incumbent = incumbent
@@ -62,6 +66,8 @@ class Progress:
     def text(self) -> str:
         """Return the line as it is now."""
         parts = [self._stage]
+        if self._aside:
+            parts.append(self._aside)
         best = self._incumbent
         if best is not None:
             parts.append(f"best {best.value:.6g}{self._unit}")

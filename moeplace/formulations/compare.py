@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from moeplace.formulations.bounds import Bound
+    from moeplace.parallel import Workers
     from moeplace.placement import Problem
 
 
@@ -95,6 +96,7 @@ def compare(
     time_limit_s: float | None = None,
     seed: int = 0,
     on_row: Callable[[Row], None] | None = None,
+    workers: Workers | None = None,
 ) -> Comparison:
     """Run several solvers under one time limit each; a solver that fails gets a line saying why.
 
@@ -112,7 +114,7 @@ def compare(
     limit = ""
     for name in names:
         try:
-            row = _row(beside, name, time_limit_s)
+            row = _row(beside, name, time_limit_s, workers)
         except KeyboardInterrupt:
             if not rows:
                 raise
@@ -130,9 +132,9 @@ def compare(
     return Comparison(problem, best, tuple(rows), limit)
 
 
-def _row(beside: Beside, name: str, time_limit_s: float | None) -> Row:
+def _row(beside: Beside, name: str, time_limit_s: float | None, workers: Workers | None) -> Row:
     try:
-        result = solve_beside(beside, name, time_limit_s)
+        result = solve_beside(beside, name, time_limit_s, workers=workers)
     except MoeplaceError as error:
         return Row(name, None, str(error), 0)
     duplicates = 0

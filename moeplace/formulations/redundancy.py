@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from moeplace.formulations.result import Incumbent, Result
+    from moeplace.parallel import Workers
     from moeplace.placement import Problem
 
 WORTH = 0.002  # a further slot on every rank must lower the objective by this share
@@ -44,6 +45,7 @@ def solve_redundancy(
     *,
     worth: float = WORTH,
     on_incumbent: Callable[[Incumbent], None] | None = None,
+    workers: Workers | None = None,
 ) -> RedundancyChoice:
     """Add slots rank by rank while they pay, and solve with what does.
 
@@ -55,7 +57,7 @@ def solve_redundancy(
     ----------
     problem
         Its own redundancy and slots are replaced.
-    solver, time_limit_s, seed, on_incumbent
+    solver, time_limit_s, seed, on_incumbent, workers
         As for :func:`moeplace.solve`; the limit holds for every step.
     worth
         Least relative gain of a step.
@@ -80,7 +82,7 @@ def solve_redundancy(
             stopped = f"{count} redundant experts do not fit: {error}"
             break
         initial = None if chosen is None else chosen.placement
-        result = solve(trial, solver, time_limit_s, seed, initial, on_incumbent)
+        result = solve(trial, solver, time_limit_s, seed, initial, on_incumbent, workers=workers)
         value = result.score.objective if result.score is not None else float("inf")
         steps.append((count, value))
         if chosen is not None and chosen.score is not None:

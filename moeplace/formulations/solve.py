@@ -11,6 +11,7 @@ from moeplace.formulations.registry import load_solver, solver_info
 from moeplace.formulations.report import Beside, checked_bound
 from moeplace.formulations.result import Incumbent, Result
 from moeplace.formulations.solver import Run, Solved
+from moeplace.parallel import Workers
 from moeplace.placement import evaluate, layer_overload, slot_violations
 from moeplace.placement.load_cap import overloads
 
@@ -58,6 +59,8 @@ def solve(
     seed: int = 0,
     initial: Placement | None = None,
     on_incumbent: Callable[[Incumbent], None] | None = None,
+    *,
+    workers: Workers | None = None,
 ) -> Result:
     """Find a placement; score it, its baselines and its distance from a proven bound.
 
@@ -75,6 +78,9 @@ def solve(
         A placement to start from, feasible but for `max_load`; the result is never worse.
     on_incumbent
         Called with every better placement's value, bound and gap.
+    workers
+        Who works on the layers (default: threads on this machine's cores); the placement does
+        not depend on it.
 
     Returns
     -------
@@ -90,7 +96,12 @@ def solve(
         If a limit was reached before any placement was found.
     """
     return solve_beside(
-        Beside(problem, seed), solver, time_limit_s, initial=initial, on_incumbent=on_incumbent
+        Beside(problem, seed),
+        solver,
+        time_limit_s,
+        initial=initial,
+        on_incumbent=on_incumbent,
+        workers=workers,
     )
 
 
@@ -101,6 +112,7 @@ def solve_beside(
     *,
     initial: Placement | None = None,
     on_incumbent: Callable[[Incumbent], None] | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """Solve as :func:`solve` does, with a bound and baselines that several results share."""
     problem, seed = beside.problem, beside.seed
@@ -123,7 +135,7 @@ def solve_beside(
     started = time.monotonic()
     if initial is not None and info.kind != "baseline":
         tracker.report(initial)
-    run = Run(seed=seed, time_limit_s=time_limit_s, report=tracker.report)
+    run = Run(seed, time_limit_s, tracker.report, workers or Workers())
     try:
         solved = load_solver(solver)(problem, run, initial)
     except KeyboardInterrupt:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from moeplace.parallel import Workers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,11 +60,14 @@ class Run:
         Seconds the solver may use, None for no limit.
     report
         Called with each better feasible placement.
+    workers
+        Who works on the layers; the answer does not depend on it.
     """
 
     seed: int = 0
     time_limit_s: float | None = None
     report: Callable[[Placement], None] = field(default=lambda placement: None)
+    workers: Workers = field(default_factory=Workers)
     started: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float | None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
+from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
 from moeplace.formulations.heuristics.portfolio import auto, without_duplicates
 from moeplace.formulations.heuristics.simple import contiguous
 from moeplace.formulations.solver import Run
 from moeplace.hwmodels import System
 from moeplace.models import ModelSpec
+from moeplace.parallel import Workers
 from moeplace.placement import OBJECTIVES, Placement, Problem, evaluate, make_problem, violations
 from moeplace.traces import RoutingTrace, Workload
 
@@ -65,7 +66,9 @@ def test_incremental_value_is_the_evaluated_objective(kind, dedup, objective):
     table = without_duplicates(p, start).expert_of_slot
     terms = search_terms(p)
     for layer in range(2):
-        descent = improve_layer(p, terms, layer, table[layer], seed=1, passes=4, max_tries=400)
+        task = layer_task(p, terms, layer, table[layer], seed=1, passes=4, max_tries=400)
+        descent = run_task(task)
+        assert descent is not None
         rows = table.copy()
         rows[layer] = descent.row
         after = Placement(rows, p.rank_of_slot, 12, 6, p.workload.layer_ids)
@@ -97,3 +100,30 @@ def test_retires_replicas_that_cost_more_than_they_bring():
     placement = auto(slow_memory, Run(), None).placement
     assert placement is not None
     assert (placement.replica_count.sum(axis=1) == 12).all()
+
+
+@pytest.mark.parametrize("workers", [Workers(jobs=1), Workers(jobs=3), Workers(2, "loky")])
+def test_the_answer_does_not_depend_on_the_workers(workers):
+    """One thread, three threads and two processes find the same placement."""
+    p = problem("mesh", "rank", "time", redundant=4)
+    alone = auto(p, Run(workers=Workers(jobs=1)), None).placement
+    shared = auto(p, Run(workers=workers), None).placement
+    assert alone is not None
+    assert shared is not None
+    np.testing.assert_array_equal(shared.expert_of_slot, alone.expert_of_slot)
+
+
+@pytest.mark.slow
+def test_the_answer_of_a_dask_cluster_is_the_same():
+    """A scheduler with two worker processes, as a user would have it running."""
+    distributed = pytest.importorskip("distributed")
+    p = problem("mesh", "rank", "time", redundant=4)
+    alone = auto(p, Run(workers=Workers(jobs=1)), None).placement
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        workers = Workers(engine="dask", scheduler=cluster.scheduler_address)
+        shared = auto(p, Run(workers=workers), None).placement
+    assert alone is not None
+    assert shared is not None
+    np.testing.assert_array_equal(shared.expert_of_slot, alone.expert_of_slot)

@@ -8,13 +8,17 @@ import typer
 
 from moeplace.cli.options import (
     SEARCH,
+    EngineOption,
     FormatOption,
+    JobsOption,
     ProblemOptions,
     QuietOption,
+    SchedulerOption,
     TimeLimitOption,
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
+from moeplace.parallel import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +36,9 @@ def compare(
         ),
     ] = None,
     time_limit: TimeLimitOption = None,
+    jobs: JobsOption = None,
+    engine: EngineOption = "threads",
+    scheduler: SchedulerOption = None,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -39,11 +46,16 @@ def compare(
 
     Example: moeplace compare --model deepseek-v3 --hw wafer --solvers eplb,lpt,auto
     """
+    from moeplace.cli.compiling import reported_compilation
     from moeplace.cli.inputs import build_problem
     from moeplace.cli.progress import Progress
 
     out = Output(format, quiet)
-    with Progress("reading", quiet=quiet) as progress:
+    workers = Workers(jobs, engine, scheduler)
+    with (
+        Progress("reading", quiet=quiet) as progress,
+        reported_compilation(progress, out.note),
+    ):
         from moeplace.formulations.compare import compare as run
         from moeplace.formulations.compare import default_solvers
         from moeplace.formulations.registry import solver_info
@@ -61,6 +73,7 @@ def compare(
             time_limit_s=time_limit,
             seed=problem_options.seed,
             on_row=lambda _: progress.stage(next(left)),
+            workers=workers,
         )
     document = found.to_dict()
     rows = [_flat(row) for row in document["rows"]]

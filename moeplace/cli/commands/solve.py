@@ -10,15 +10,19 @@ import typer
 from moeplace.cli.options import (
     OUTPUT,
     SEARCH,
+    EngineOption,
     FormatOption,
+    JobsOption,
     ProblemOptions,
     QuietOption,
+    SchedulerOption,
     SolverOption,
     TimeLimitOption,
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
 from moeplace.errors import InfeasibleError, UsageError
+from moeplace.parallel import Workers
 
 
 @takes_problem
@@ -26,6 +30,9 @@ def solve(
     problem_options: ProblemOptions,
     solver: SolverOption = "auto",
     time_limit: TimeLimitOption = None,
+    jobs: JobsOption = None,
+    engine: EngineOption = "threads",
+    scheduler: SchedulerOption = None,
     initial: Annotated[
         Path | None,
         typer.Option(help="Placement to start from; never made worse.", rich_help_panel=SEARCH),
@@ -54,15 +61,20 @@ def solve(
 
     Example: moeplace solve --model deepseek-v3 --hw wafer -o placement.json
     """
+    from moeplace.cli.compiling import reported_compilation
     from moeplace.cli.files import check_writable, write_json, write_placement
     from moeplace.cli.inputs import AUTO, build_problem
     from moeplace.cli.progress import Progress
     from moeplace.cli.result_view import csv_rows, draw_result
 
     out = Output(format, quiet)
+    workers = Workers(jobs, engine, scheduler)
     check_writable(output, (".json", ".npz"))
     check_writable(result, (".json",))
-    with Progress("reading", quiet=quiet) as progress:
+    with (
+        Progress("reading", quiet=quiet) as progress,
+        reported_compilation(progress, out.note),
+    ):
         from moeplace.formulations.redundancy import solve_redundancy
         from moeplace.formulations.registry import solver_info
         from moeplace.formulations.solve import solve as run
@@ -81,10 +93,14 @@ def solve(
         if problem_options.redundant == AUTO:
             if start is not None or problem_options.slots_per_rank is not None:
                 raise UsageError("--redundant auto finds its own start and slots")
-            redundancy = solve_redundancy(problem, solver, time_limit, seed, on_incumbent=tell)
+            redundancy = solve_redundancy(
+                problem, solver, time_limit, seed, on_incumbent=tell, workers=workers
+            )
             found = redundancy.result
         else:
-            found = run(problem, solver, time_limit, seed, start, on_incumbent=tell)
+            found = run(
+                problem, solver, time_limit, seed, start, on_incumbent=tell, workers=workers
+            )
         problem = found.problem
     document = found.to_dict(placement_path=None if output is None else str(output))
     if redundancy is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,6 +60,25 @@ class Descent:
     tries: int
 
 
+@dataclass(frozen=True, eq=False)
+class LayerTask:
+    """One descent, complete in itself, so that any worker can do it.
+
+    Attributes
+    ----------
+    layer
+        Which layer this is.
+    arguments
+        Of :func:`~moeplace.formulations.heuristics.search_kernels.descend`.
+    deadline
+        Clock time after which the descent is not begun, None for none.
+    """
+
+    layer: int
+    arguments: tuple[Any, ...]
+    deadline: float | None = None
+
+
 def search_terms(problem: Problem) -> SearchTerms:
     """Return the communication part of the objective as linear functions of the touches.
 
@@ -91,7 +111,7 @@ def search_terms(problem: Problem) -> SearchTerms:
     return SearchTerms(start, number.astype(np.int64), link_seconds, group, linear)
 
 
-def improve_layer(
+def layer_task(
     problem: Problem,
     terms: SearchTerms,
     layer: int,
@@ -100,8 +120,9 @@ def improve_layer(
     seed: int,
     passes: int,
     max_tries: int,
-) -> Descent:
-    """Descend from a layer's slots `row`.
+    seconds: float | None = None,
+) -> LayerTask:
+    """Return the descent from a layer's slots `row`, to be begun within `seconds`.
 
     Parameters
     ----------
@@ -112,8 +133,6 @@ def improve_layer(
     passes, max_tries
         Effort, see :func:`~moeplace.formulations.heuristics.search_kernels.descend`.
     """
-    from moeplace.formulations.heuristics.search_kernels import descend
-
     share = problem.load_share[layer]
     copies = np.arange(1, min(problem.num_ranks, problem.redundant + 1) + 1)
     split = share[:, None] / copies[None, :]
@@ -131,7 +150,7 @@ def improve_layer(
     rng = np.random.default_rng([seed, layer])
     orders = np.array([rng.permutation(row.size) for _ in range(passes)], np.int64)
     table = row.reshape(problem.num_ranks, problem.slots_per_rank).copy()
-    improved, value, tries = descend(
+    arguments = (
         table,
         problem.num_experts,
         problem.max_replicas,
@@ -152,6 +171,16 @@ def improve_layer(
         orders,
         max_tries,
     )
+    return LayerTask(layer, arguments, None if seconds is None else time.time() + seconds)
+
+
+def run_task(task: LayerTask) -> Descent | None:
+    """Descend, or return None if it is too late to begin."""
+    from moeplace.formulations.heuristics.search_kernels import descend
+
+    if task.deadline is not None and time.time() >= task.deadline:
+        return None
+    improved, value, tries = descend(*task.arguments)
     return Descent(improved.reshape(-1), float(value), int(tries))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
-from moeplace.formulations.heuristics.layer_search import improve_layer, search_terms
+from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
 from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
 from moeplace.formulations.heuristics.robust import robust
 from moeplace.formulations.heuristics.simple import contiguous
@@ -22,7 +20,14 @@ from moeplace.formulations.heuristics.tables import (
     without_duplicates,
 )
 from moeplace.formulations.solver import Run, Solved
-from moeplace.placement import Placement, evaluate, keep_slots, relabel_ranks, violations
+from moeplace.placement import (
+    Placement,
+    evaluate,
+    keep_slots,
+    layer_overload,
+    relabel_ranks,
+    slot_violations,
+)
 from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
@@ -82,10 +87,10 @@ def _also_from_contiguous(
 
     Only if it is not hopeless; every layer keeps the better of both.
     """
-    if solved.placement is None or run.out_of_time() or violations(problem, contiguous):
+    if solved.placement is None or run.out_of_time() or slot_violations(problem, contiguous):
         return solved
-    best = evaluate(problem, solved.placement).layer_objective
-    promising = evaluate(problem, contiguous).layer_objective <= PROMISING * best
+    best = _worth(problem, solved.placement)
+    promising = _worth(problem, contiguous)[1] <= PROMISING * best[1]
     if not promising.any():
         return solved
     table = np.where(
@@ -96,7 +101,7 @@ def _also_from_contiguous(
     other = _descend(problem, _quiet(run), [to_placement(problem, table)], promising)
     if other.placement is None:
         return solved
-    better = evaluate(problem, other.placement).layer_objective < best
+    better = _better(_worth(problem, other.placement), best)
     table = np.where(
         better[:, None],
         without_duplicates(problem, other.placement).expert_of_slot,
@@ -105,6 +110,25 @@ def _also_from_contiguous(
     combined = to_placement(problem, table)
     run.report(combined)
     return replace(solved, placement=combined, limit=solved.limit or other.limit)
+
+
+def _worth(
+    problem: Problem, placement: Placement
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (layers,) overloads, which come first, and values."""
+    score = evaluate(problem, placement)
+    return layer_overload(problem, placement, score), score.layer_objective.copy()
+
+
+def _better(
+    first: tuple[NDArray[np.float64], NDArray[np.float64]],
+    second: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> NDArray[np.bool_]:
+    """Return (layers,) where the first is less overloaded, or as much and of less value."""
+    better: NDArray[np.bool_] = (first[0] < second[0]) | (
+        (first[0] == second[0]) & (first[1] < second[1])
+    )
+    return better
 
 
 def _relabeled(problem: Problem, placement: Placement) -> Placement:
@@ -116,7 +140,7 @@ def _relabeled(problem: Problem, placement: Placement) -> Placement:
 
 def _quiet(run: Run) -> Run:
     """Return a run within the same limits that reports nothing."""
-    return Run(run.seed, run.remaining_s())
+    return Run(run.seed, run.remaining_s(), workers=run.workers)
 
 
 def _packings(problem: Problem) -> list[Placement]:
@@ -158,50 +182,55 @@ def _descend(
     wanted: NDArray[np.bool_] | None = None,
 ) -> Solved:
     """Descend in every layer, or in those wanted, from its best candidate."""
-    feasible = [c for c in candidates if not violations(problem, c)]
+    feasible = [c for c in candidates if not slot_violations(problem, c)]
     if not feasible:
         return Solved(None)
-    values = np.array([evaluate(problem, c).layer_objective for c in feasible])
+    overs, values = (
+        np.array(column) for column in zip(*(_worth(problem, c) for c in feasible), strict=True)
+    )
     tables = np.array([without_duplicates(problem, c).expert_of_slot for c in feasible])
     layers = np.arange(problem.num_layers)
-    chosen = values.argmin(axis=0)
+    chosen = np.lexsort((values, overs), axis=0)[0]
     if problem.scenarios:  # layers are coupled through the risk: only whole placements compare
-        chosen = np.full_like(chosen, values.sum(axis=1).argmin())
-    best, best_value = tables[chosen, layers], values[chosen, layers]
+        chosen = np.full_like(chosen, np.lexsort((values.sum(axis=1), overs.sum(axis=1)))[0])
+    best, worth = tables[chosen, layers], (overs[chosen, layers], values[chosen, layers])
     run.report(to_placement(problem, best))
     terms = search_terms(problem)
 
-    def task(layer: int, start: NDArray[np.int32]) -> tuple[int, NDArray[np.int32]] | None:
-        if run.out_of_time():
-            return None
-        descent = improve_layer(
-            problem, terms, layer, start, seed=run.seed, passes=PASSES, max_tries=MAX_TRIES
-        )
-        return layer, descent.row
-
     cut_short = False
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    try:
-        rows_left = layers if wanted is None else layers[wanted]
+    rows_left = layers if wanted is None else layers[wanted]
+    with run.workers.started() as pool:
         for first in range(0, rows_left.size, CHUNK):
             chunk = [int(layer) for layer in rows_left[first : first + CHUNK]]
-            pending = {pool.submit(task, layer, best[layer]) for layer in chunk}
+            found = pool.map(
+                run_task,
+                (
+                    layer_task(
+                        problem,
+                        terms,
+                        layer,
+                        best[layer],
+                        seed=run.seed,
+                        passes=PASSES,
+                        max_tries=MAX_TRIES,
+                        seconds=run.remaining_s(),
+                    )
+                    for layer in chunk
+                ),
+            )
             rows = best.copy()
-            found = []
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                found += [future.result() for future in done]
-            cut_short |= any(item is None for item in found)
-            for item in found:
-                if item is not None:
-                    rows[item[0]] = item[1]
-            trial = evaluate(problem, to_placement(problem, rows)).layer_objective
-            better = trial < best_value
+            for layer, descent in zip(chunk, found, strict=True):
+                if descent is None:
+                    cut_short = True
+                else:
+                    rows[layer] = descent.row
+            trial = _worth(problem, to_placement(problem, rows))
+            better = _better(trial, worth)
             if problem.scenarios:
-                better[:] = trial.sum() < best_value.sum()
-            best[better], best_value[better] = rows[better], trial[better]
+                better[:] = (trial[0].sum(), trial[1].sum()) < (worth[0].sum(), worth[1].sum())
+            best[better] = rows[better]
+            for kept, new in zip(worth, trial, strict=True):
+                kept[better] = new[better]
             if better.any():
                 run.report(to_placement(problem, best))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
     return Solved(to_placement(problem, best), limit="time" if cut_short else "")

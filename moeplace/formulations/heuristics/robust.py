@@ -38,7 +38,8 @@ def robust(problem: Problem, run: Run, initial: Placement | None, solver: Solver
 
     def add(single: Problem, parts_left: int) -> None:
         left = run.remaining_s()
-        share = Run(run.seed, None if left is None else left / max(1, parts_left))
+        limit = None if left is None else left / max(1, parts_left)
+        share = Run(run.seed, limit, workers=run.workers)
         placement = solver(single, share, None).placement
         if placement is not None and not violations(problem, placement):
             candidates.append(placement)
