@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ HEURISTICS = ("contiguous", "round-robin", "random", "eplb", "eplb-global", "lpt
 
 
 def test_each_theorem_wins_somewhere():
-    """Mean, largest replica and pigeonhole each give the value by hand."""
+    """Mean, largest replica, pigeonhole and crowd each give the value by hand."""
     mean = max_rank_pairs_bound([3, 3, 3, 3], 2, 2, 4)
     assert mean.value[0] == pytest.approx(6)
     replica = max_rank_pairs_bound([12, 1, 1, 1], 4, 2, 5)
@@ -24,13 +26,17 @@ def test_each_theorem_wins_somewhere():
     full = max_rank_pairs_bound([9, 4, 2, 1, 1, 1], 2, 3, 6)
     assert (full.value[0], full.which) == (pytest.approx(11), ("pigeonhole",))
     # Seven equal experts on three ranks: one has three of them.
-    crowd = max_rank_pairs_bound([5] * 7, 3, 4, 7)
-    assert (crowd.value[0], crowd.which) == (pytest.approx(15), ("pigeonhole",))
+    many = max_rank_pairs_bound([5] * 7, 3, 4, 7)
+    assert (many.value[0], many.which) == (pytest.approx(15), ("pigeonhole",))
+    # The two tens share a rank (20), or their ranks also hold the one and the four: 25 / 2.
+    crowded = max_rank_pairs_bound([10, 10, 6, 5, 4, 1], 3, 2, 6)
+    assert (crowded.value[0], crowded.which) == (pytest.approx(12.5), ("crowd",))
 
 
 def test_pigeonhole_needs_single_replicas():
-    """With a redundant replica the largest expert may be split, so that bound is left out."""
-    assert "pigeonhole" not in max_rank_pairs_bound([9, 4, 2, 1, 1, 1], 2, 4, 7).by_name
+    """With a redundant replica the largest expert may be split, so those bounds are left out."""
+    redundant = max_rank_pairs_bound([9, 4, 2, 1, 1, 1], 2, 4, 7).by_name
+    assert redundant.keys() == {"mean", "replica"}
     # Slots for no more than the experts: redundancy is allowed but impossible.
     assert "pigeonhole" in max_rank_pairs_bound([9, 4, 2, 1, 1, 1], 2, 3, 7).by_name
 
@@ -48,6 +54,29 @@ def test_fewer_replicas_than_experts_is_refused():
     """A layer that cannot be placed has no bound."""
     with pytest.raises(InfeasibleError):
         max_rank_pairs_bound([1, 1, 1], 2, 1, 3)
+
+
+def least_maximum(load, ranks, slots):
+    """Smallest possible load of the fullest rank without redundancy, by trying every map."""
+    best = np.inf
+    for ranks_of in itertools.product(range(ranks), repeat=len(load)):
+        if np.bincount(ranks_of, minlength=ranks).max() <= slots:
+            best = min(best, np.bincount(ranks_of, weights=load).max())
+    return best
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_bounds_of_maps_without_redundancy(data):
+    """No map of single replicas beats any of the bounds, full and loose slots alike."""
+    experts, ranks = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 3))
+    slots = data.draw(st.integers(-(-experts // ranks), experts))
+    load = data.draw(st.lists(st.integers(0, 30), min_size=experts, max_size=experts))
+    bounds = max_rank_pairs_bound(load, ranks, slots, experts).by_name
+    assert bounds.keys() == {"mean", "replica", "pigeonhole", "crowd"}
+    optimum = least_maximum(load, ranks, slots)
+    for name, value in bounds.items():
+        assert value[0] <= optimum, name
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -16,6 +16,12 @@ n = max(0, E − (R − 1) s) experts, because the other ranks have no more slot
 with kR + 1 ≤ E, one rank holds at least k + 1 of the kR + 1 largest experts, so it serves at least
 the k + 1 smallest of those, and its other n − k − 1 experts, if so many, are no smaller than the
 smallest n − k − 1 of all. k = 0 is "the largest expert and the n − 1 smallest others".
+
+**crowd** (P = E only). The k ≤ R largest experts meet or do not. If two of them lie on one rank, it
+serves at least the two smallest of the k, and n − 2 others, no smaller than the smallest n − 2 of
+all. If they lie on k different ranks, these hold at least m = E − (R − k) s experts, so they serve
+at least the k largest and the m − k smallest of the others, and the fullest of them a k-th part of
+this. The smaller of both values is a bound, for every k: large experts compete for small ones.
 """
 
 from __future__ import annotations
@@ -44,7 +50,8 @@ class LoadBound:
     value
         (layers,) the largest of the bounds, in the unit of the loads.
     by_name
-        (layers,) each bound alone: ``mean``, ``replica`` and, without redundancy, ``pigeonhole``.
+        (layers,) each bound alone: ``mean``, ``replica`` and, without redundancy, ``pigeonhole``
+        and ``crowd``.
     """
 
     value: NDArray[np.float64]
@@ -90,7 +97,8 @@ def max_rank_pairs_bound(
         "replica": (load / greedy_replicas(load, replicas)).max(axis=1),
     }
     if replicas == load.shape[1]:
-        bounds["pigeonhole"] = _pigeonhole(load, num_ranks, slots_per_rank)
+        bounds["pigeonhole"] = pigeonhole(load, num_ranks, slots_per_rank)
+        bounds["crowd"] = crowd(load, num_ranks, slots_per_rank)
     bounds = {name: value * (1 - ROUNDING) for name, value in bounds.items()}
     return LoadBound(np.stack(list(bounds.values())).max(axis=0), bounds)
 
@@ -105,14 +113,43 @@ def load_bound(problem: Problem) -> LoadBound:
     )
 
 
-def _pigeonhole(load: NDArray[np.float64], num_ranks: int, slots: int) -> NDArray[np.float64]:
-    layers, experts = load.shape
-    ascending = np.sort(load, axis=1)
-    smallest = np.concatenate([np.zeros((layers, 1)), np.cumsum(ascending, axis=1)], axis=1)
+def pigeonhole(value: NDArray[np.float64], num_ranks: int, slots: int) -> NDArray[np.float64]:
+    """Return (layers,) the pigeonhole bound of this module for any (layers, experts) values ≥ 0.
+
+    Holds for the largest sum of values on a rank, one replica of each expert.
+    """
+    experts = value.shape[1]
+    _, smallest = _ascending(value)
     fewest = max(0, experts - (num_ranks - 1) * slots)
-    best = np.zeros(layers)
+    best = np.zeros(value.shape[0])
     for k in range((experts - 1) // num_ranks + 1):
         start = experts - (k * num_ranks + 1)  # of the kR + 1 largest, in ascending order
         among = smallest[:, start + k + 1] - smallest[:, start]
         best = np.maximum(best, among + smallest[:, max(0, fewest - k - 1)])
     return best
+
+
+def crowd(value: NDArray[np.float64], num_ranks: int, slots: int) -> NDArray[np.float64]:
+    """Return (layers,) the crowd bound of this module for any (layers, experts) values ≥ 0.
+
+    Holds for the largest sum of values on a rank, one replica of each expert.
+    """
+    layers, experts = value.shape
+    ascending, smallest = _ascending(value)
+    fewest = max(0, experts - (num_ranks - 1) * slots)
+    best = np.zeros(layers)
+    for k in range(1, min(num_ranks, experts) + 1):
+        others = max(0, experts - (num_ranks - k) * slots - k)
+        apart = (smallest[:, experts] - smallest[:, experts - k] + smallest[:, others]) / k
+        if k > 1:
+            two = ascending[:, experts - k] + ascending[:, experts - k + 1]
+            apart = np.minimum(apart, two + smallest[:, max(0, fewest - 2)])
+        best = np.maximum(best, apart)
+    return best
+
+
+def _ascending(value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values in ascending order, and the sums of the j smallest for j = 0..experts."""
+    ascending = np.sort(value, axis=1)
+    none = np.zeros((value.shape[0], 1))
+    return ascending, np.concatenate([none, np.cumsum(ascending, axis=1)], axis=1)
