@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moeplace.traces.anchors import AnchoredSets
 from moeplace.traces.importers.registry import Importer, detect_format, importers
 from moeplace.traces.io import load_trace, load_workload, save_trace
 from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
@@ -19,6 +20,7 @@ from moeplace.traces.workload import Workload
 
 __all__ = [
     "PHASES",
+    "AnchoredSets",
     "Importer",
     "RoutingTrace",
     "Synthesis",

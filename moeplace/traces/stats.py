@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.errors import InputError
+from moeplace.traces.anchors import anchor_experts, anchor_transitions
 from moeplace.traces.trace import PHASES
 
 if TYPE_CHECKING:
@@ -287,14 +288,9 @@ def transitions(trace: RoutingTrace, *, primary: bool = False) -> NDArray[np.flo
     """
     if trace.num_layers < 2:
         raise InputError(f"trace {trace.name!r} has one layer; transitions need two")
-    ids = np.where(trace.valid, trace.expert_ids, trace.num_experts).astype(np.int64)
     if primary:
-        best = (
-            np.zeros((*ids.shape[:2], 1), dtype=np.int64)
-            if trace.weights is None
-            else trace.weights.argmax(axis=2, keepdims=True)
-        )
-        ids = np.take_along_axis(ids, best, axis=2)
+        return anchor_transitions(anchor_experts(trace), trace.num_experts)
+    ids = np.where(trace.valid, trace.expert_ids, trace.num_experts).astype(np.int64)
     side = trace.num_experts + 1
     counts = np.zeros((trace.num_layers - 1, side * side))
     for row in range(trace.num_layers - 1):

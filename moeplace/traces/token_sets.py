@@ -118,26 +118,44 @@ def unique_token_sets(rows: NDArray[Any], missing: int, num_experts: int) -> Tok
     ordered = np.sort(rows, axis=1)
     if missing >= 0:
         ordered = ordered[ordered[:, 0] != missing]
-    keys = _packed(ordered, num_experts)
-    if len(keys) == 1:
-        _, first, counts = np.unique(keys[0], return_index=True, return_counts=True)
-    else:
-        order = np.lexsort(keys)
-        fresh = np.zeros(order.size, dtype=bool)
-        fresh[:1] = True
-        for key in keys:
-            sorted_key = key[order]
-            fresh[1:] |= sorted_key[1:] != sorted_key[:-1]
-        starts = np.flatnonzero(fresh)
-        first, counts = order[starts], np.diff(starts, append=order.size)
+    first, counts = distinct_rows(packed_keys(ordered, num_experts))
     ids = ordered[first].astype(np.int32)
     if missing >= 0:
         ids[ordered[first] == missing] = -1
     return TokenSets(ids, counts.astype(np.float64))
 
 
-def _packed(ordered: NDArray[Any], num_experts: int) -> list[NDArray[np.uint64]]:
-    """Pack each row into as few 64-bit keys as hold it, last key first in significance."""
+def distinct_rows(keys: list[NDArray[np.uint64]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where each distinct combination of keys stands first, and how often it occurs.
+
+    Parameters
+    ----------
+    keys
+        (rows,) each, the most significant last; combinations come in ascending order.
+    """
+    if len(keys) == 1:
+        _, first, counts = np.unique(keys[0], return_index=True, return_counts=True)
+        return first, counts
+    order = np.lexsort(keys)
+    fresh = np.zeros(order.size, dtype=bool)
+    fresh[:1] = True
+    for key in keys:
+        sorted_key = key[order]
+        fresh[1:] |= sorted_key[1:] != sorted_key[:-1]
+    starts = np.flatnonzero(fresh)
+    return order[starts], np.diff(starts, append=order.size)
+
+
+def packed_keys(ordered: NDArray[Any], num_experts: int) -> list[NDArray[np.uint64]]:
+    """Pack each row into as few 64-bit keys as hold it, the most significant last.
+
+    Parameters
+    ----------
+    ordered
+        (rows, top_k) ids, ascending in a row.
+    num_experts
+        Logical experts in the layer.
+    """
     bits = int(num_experts).bit_length()
     per_key = max(64 // bits, 1)
     mask = (1 << bits) - 1

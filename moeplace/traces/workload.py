@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from moeplace.errors import InputError
+from moeplace.traces.anchors import (
+    anchor_experts,
+    anchor_transitions,
+    anchored_sets,
+)
 from moeplace.traces.arrays import frozen
 from moeplace.traces.token_sets import unique_token_sets
 from moeplace.traces.trace import PHASES
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from moeplace.models import ModelSpec
+    from moeplace.traces.anchors import AnchoredSets
     from moeplace.traces.token_sets import TokenSets
     from moeplace.traces.trace import RoutingTrace
 
@@ -51,6 +58,11 @@ class Workload:
         Tokens behind a layer (the most over the layers); 0 if not known.
     source
         Where the numbers come from, for reports.
+    transition_counts
+        (layers − 1, experts, experts) tokens by anchor (the expert of their largest router
+        weight) in a MoE layer and in the next, or None if not known; see :meth:`transition`.
+    anchored
+        One `AnchoredSets` a layer, or None; what ``stay`` execution is scored with.
     """
 
     load: NDArray[np.float64]
@@ -63,6 +75,8 @@ class Workload:
     phase: str | None = None
     num_tokens: int = 0
     source: str = ""
+    transition_counts: NDArray[np.float64] | None = None
+    anchored: tuple[AnchoredSets, ...] | None = None
 
     def __post_init__(self) -> None:
         load = frozen(self.load, np.float64)
@@ -93,13 +107,25 @@ class Workload:
         if self.token_sets is not None:
             object.__setattr__(self, "token_sets", tuple(self.token_sets))
             _check_token_sets(self.token_sets, load.shape, self.top_k, where)
+        if self.transition_counts is not None:
+            counts = frozen(self.transition_counts, np.float64)
+            _check_transitions(counts, load.shape, where)
+            object.__setattr__(self, "transition_counts", counts)
+        if self.anchored is not None:
+            object.__setattr__(self, "anchored", tuple(self.anchored))
+            _check_anchored(self.anchored, load.shape, where)
         object.__setattr__(self, "load", load)
 
     @classmethod
     def from_trace(
-        cls, trace: RoutingTrace, *, phase: str | None = None, name: str | None = None
+        cls,
+        trace: RoutingTrace,
+        *,
+        phase: str | None = None,
+        name: str | None = None,
+        anchored: bool = False,
     ) -> Workload:
-        """Reduce a trace to exact loads and weighted unique token sets.
+        """Reduce a trace to exact loads, weighted unique token sets and transitions.
 
         Parameters
         ----------
@@ -109,6 +135,9 @@ class Workload:
             Take the tokens of one phase only.
         name
             What to call the workload; the name of the trace by default.
+        anchored
+            Also keep token sets with the anchors before and in their layer, which ``stay``
+            execution needs; they take at most as many rows as there are tokens.
 
         Raises
         ------
@@ -125,6 +154,7 @@ class Workload:
             unique_token_sets(trace.expert_ids[:, row], trace.missing, trace.num_experts)
             for row in range(trace.num_layers)
         )
+        anchors = anchor_experts(trace)
         return cls(
             load=np.stack([s.load(trace.num_experts) for s in sets]),
             top_k=trace.top_k,
@@ -135,6 +165,8 @@ class Workload:
             phase=phase,
             num_tokens=round(max(s.total_weight for s in sets)),
             source=str(trace.meta.get("source", "")),
+            transition_counts=anchor_transitions(anchors, trace.num_experts),
+            anchored=anchored_sets(trace, anchors) if anchored else None,
         )
 
     @classmethod
@@ -215,8 +247,30 @@ class Workload:
             )
         return np.stack([s.coactivation(self.num_experts) for s in self.token_sets])
 
+    def transition(self) -> NDArray[np.float64]:
+        """Return (layers − 1, experts, experts): tokens by anchor in a layer and in the next.
+
+        A token's anchor is the expert of its largest router weight; where a trace has no weights,
+        the expert it lists first.
+
+        Raises
+        ------
+        InputError
+            If the workload is known by its loads or token sets alone.
+        """
+        if self.transition_counts is None:
+            raise InputError(
+                f"workload {self.name!r} does not know which expert follows which: loads and token "
+                "sets of single layers do not say it; give a token-level trace with all layers of "
+                "each token"
+            )
+        return self.transition_counts
+
     def select_layers(self, indices: Sequence[int]) -> Workload:
         """Return the workload of some rows, in the order given.
+
+        Transitions stay known where every two rows follow each other in the model too; rows
+        without any load may be left out between them.
 
         Parameters
         ----------
@@ -234,10 +288,16 @@ class Workload:
                 f"workload {self.name!r} has rows 0..{self.num_layers - 1}, asked for {rows}"
             )
         sets, ids = self.token_sets, self.layer_ids
+        loaded: NDArray[np.bool_] = self.load.sum(axis=1) > 0
+        follow = all(b > a and loaded[a] and not loaded[a + 1 : b].any() for a, b in pairwise(rows))
+        counts = self.transition_counts if follow else None
+        anchored = self.anchored if follow else None
         return self.replace(
             load=self.load[rows],
             layer_ids=None if ids is None else tuple(ids[r] for r in rows),
             token_sets=None if sets is None else tuple(sets[r] for r in rows),
+            transition_counts=None if counts is None else counts[rows[:-1]],
+            anchored=None if anchored is None else tuple(anchored[r] for r in rows),
         )
 
     def with_token_sets(self, sets: Sequence[TokenSets], kind: Kind) -> Workload:
@@ -314,8 +374,14 @@ class Workload:
             bound = bound.replace(num_tokens=_tokens_behind(bound.load, bound.top_k))
         return bound
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) of everything a placement depends on; names do not count."""
+    def fingerprint(self, *, anchored: bool = False) -> str:
+        """Return a SHA-256 (hex) of everything a placement depends on; names do not count.
+
+        Parameters
+        ----------
+        anchored
+            Count the anchored sets too, on which ``stay`` execution depends.
+        """
         digest = hashlib.sha256()
         head = ("moeplace.workload/1", self.load.shape, self.top_k, self.layer_ids, self.phase)
         digest.update(repr(head).encode())
@@ -324,6 +390,11 @@ class Workload:
             digest.update(repr(sets.ids.shape).encode())
             digest.update(np.ascontiguousarray(sets.ids, dtype="<i4").tobytes())
             digest.update(np.ascontiguousarray(sets.weight, dtype="<f8").tobytes())
+        for chained in (self.anchored or ()) if anchored else ():
+            for part in (chained.ids, chained.before, chained.anchor):
+                digest.update(repr(part.shape).encode())
+                digest.update(np.ascontiguousarray(part, dtype="<i4").tobytes())
+            digest.update(np.ascontiguousarray(chained.weight, dtype="<f8").tobytes())
         return digest.hexdigest()
 
     def replace(self, **changes: Any) -> Workload:
@@ -356,4 +427,27 @@ def _check_token_sets(
             raise InputError(
                 f"{where}: token sets of layer row {row} hold {layer.top_k} experts, top_k is "
                 f"{top_k}"
+            )
+
+
+def _check_transitions(counts: NDArray[np.float64], shape: tuple[int, ...], where: str) -> None:
+    expected = (shape[0] - 1, shape[1], shape[1])
+    if counts.shape != expected:
+        raise InputError(
+            f"{where}: transition counts have shape {counts.shape}, (layers − 1, experts, experts) "
+            f"= {expected} expected"
+        )
+    if counts.size and not (np.isfinite(counts).all() and counts.min() >= 0):
+        raise InputError(f"{where}: transition counts must be finite and ≥ 0")
+
+
+def _check_anchored(anchored: tuple[AnchoredSets, ...], shape: tuple[int, ...], where: str) -> None:
+    if len(anchored) != shape[0]:
+        raise InputError(f"{where}: anchored sets for {len(anchored)} layers, loads for {shape[0]}")
+    for row, layer in enumerate(anchored):
+        largest = max(int(layer.ids.max(initial=-1)), int(layer.before.max(initial=-1)))
+        if largest >= shape[1]:
+            raise InputError(
+                f"{where}: anchored sets of layer row {row} name expert {largest}; the experts "
+                f"are 0..{shape[1] - 1}"
             )
