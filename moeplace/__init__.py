@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from moeplace.formulations.bounds import Bound, lower_bound
     from moeplace.formulations.compare import Comparison, compare
+    from moeplace.formulations.partition import partition
     from moeplace.formulations.qap import QapResult, solve_qap
     from moeplace.formulations.rebalance import rebalance_experts
     from moeplace.formulations.result import Incumbent, Result
@@ -77,6 +78,7 @@ _HOME = {
     "lower_bound": "moeplace.formulations.bounds",
     "make_problem": "moeplace.placement",
     "make_robust": "moeplace.placement",
+    "partition": "moeplace.formulations.partition",
     "read_placement": "moeplace.placement.formats",
     "rebalance_experts": "moeplace.formulations.rebalance",
     "save_trace": "moeplace.traces",
@@ -118,6 +120,7 @@ __all__ = [
     "lower_bound",
     "make_problem",
     "make_robust",
+    "partition",
     "read_placement",
     "rebalance_experts",
     "save_trace",

@@ -32,6 +32,14 @@ SOLVERS: dict[str, SolverInfo] = {
             f"{_HEURISTICS}.portfolio:local_search",
         ),
         SolverInfo(
+            "partition",
+            "heuristic",
+            "Few ranks per token: hypergraph partition by annealing on λ, no replicas",
+            "moeplace.formulations.partition.solver:partition_layers",
+            objectives=("copies",),
+            needs=("token_sets",),
+        ),
+        SolverInfo(
             "lpt",
             "heuristic",
             "Greedy replicas, then longest processing time with a slot cap, no duplicates",
