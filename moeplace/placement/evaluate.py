@@ -13,6 +13,7 @@ from moeplace.placement.migration import moved_replicas
 from moeplace.placement.problem import check_shape
 from moeplace.placement.robust import combine_scores
 from moeplace.placement.score import Score
+from moeplace.placement.stay import serving_chance, stay_crossings, stay_use
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +50,9 @@ class LayerUse:
 def evaluate(problem: Problem, placement: Placement) -> Score:
     """Score a placement: seconds, balance, copies and hops of one step.
 
+    Under execution ``stay`` tokens start where their last main expert is, see
+    :mod:`moeplace.placement.stay`.
+
     Complexity: O(layers · token sets · top_k · sets per expert), times the ranks where the
     dispatch policy depends on the token's own rank.
 
@@ -79,8 +83,9 @@ def evaluate(problem: Problem, placement: Placement) -> Score:
     ranks_per_token = np.zeros(layers)
     dispatch_crossings = np.zeros((layers, plan.topology.num_links))
     combine_crossings = np.zeros_like(dispatch_crossings)
-    latency = np.zeros(layers)
+    latency = np.zeros((2, layers))
     copies = np.zeros(layers)
+    before: NDArray[np.float64] | None = None
     for layer in range(layers):
         use = layer_use(problem, placement, layer)
         rank_load[layer] = pairs * np.bincount(
@@ -92,8 +97,15 @@ def evaluate(problem: Problem, placement: Placement) -> Score:
             minlength=ranks,
         )
         ranks_per_token[layer] = use.ranks_per_token
+        if problem.execution == "stay":
+            here = serving_chance(problem, placement, layer)
+            sent = stay_crossings(problem, stay_use(problem, layer, before, here))
+            dispatch_crossings[layer], combine_crossings[layer] = sent.dispatch, sent.combine
+            copies[layer], latency[:, layer] = sent.copies, sent.latency_s
+            before = here
+            continue
         per_layer = _crossings(plan, use.touches)
-        dispatch_crossings[layer], combine_crossings[layer], copies[layer], latency[layer] = (
+        dispatch_crossings[layer], combine_crossings[layer], copies[layer], latency[:, layer] = (
             per_layer
         )
     return _score(
@@ -311,8 +323,10 @@ def _score(
     sizes = system.copy_bytes(problem.model.payload_size)
     dispatch, combine = (
         system.in_situ_factor
-        * (alpha[name] * 1e-6 + latency + (count * size / bandwidth).max(axis=1, initial=0.0))
-        for name, count, size in zip(("dispatch", "combine"), crossings, sizes, strict=True)
+        * (alpha[name] * 1e-6 + route + (count * size / bandwidth).max(axis=1, initial=0.0))
+        for name, count, size, route in zip(
+            ("dispatch", "combine"), crossings, sizes, latency, strict=True
+        )
     )
     compute = rank_compute.max(axis=1)
     busiest = rank_load.max(axis=1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -13,7 +13,8 @@ from moeplace.errors import InfeasibleError, InputError
 from moeplace.hwmodels.communication import DEDUP_MODES
 from moeplace.models import DTYPE_BYTES
 from moeplace.placement.dispatch import DISPATCH_POLICIES
-from moeplace.traces import Workload, synthesize_token_sets
+from moeplace.placement.knowledge import check_stay, ready
+from moeplace.traces import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("time", "balance", "copies", "hops")
 PHASES = ("prefill", "decode")
+EXECUTIONS = ("return", "stay")
 DEFAULT_TOKENS_PER_RANK = {"prefill": 4096, "decode": 128}
-SYNTHETIC_SETS_PER_LAYER = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,9 @@ class Problem:
     scenarios, risk, tail
         Problems that share the placement and how their objectives become one, see
         :func:`~moeplace.placement.robust.make_robust`; empty for a single workload.
+    execution
+        ``return``: tokens go home after every layer. ``stay``: they stay with their main expert,
+        see :mod:`moeplace.placement.stay`.
     """
 
     model: ModelSpec
@@ -87,6 +91,7 @@ class Problem:
     scenarios: tuple[Problem, ...] = ()
     risk: str = "max"
     tail: float = 0.5
+    execution: str = "return"
 
     @property
     def num_layers(self) -> int:
@@ -175,12 +180,14 @@ class Problem:
 
     def with_workload(self, workload: Workload) -> Problem:
         """Return the same problem under another workload of the same model and layers."""
-        bound = _ready(workload.bind(self.model), self.model, self.dedup, self.dispatch)
+        bound = ready(workload.bind(self.model), self.model, self.dedup, self.dispatch)
         if bound.layer_ids != self.workload.layer_ids:
             raise InputError(
                 f"workload {bound.name!r} has layers {_span(bound.layer_ids)}, "
                 f"{self.workload.name!r} has {_span(self.workload.layer_ids)}; use the same layers"
             )
+        if self.execution == "stay":
+            check_stay(bound, self.dispatch)
         return self.replace(workload=bound, holdout=None, scenarios=())
 
     def with_redundancy(self, redundant: int) -> Problem:
@@ -213,6 +220,8 @@ class Problem:
             phase=phase, tokens_per_rank=DEFAULT_TOKENS_PER_RANK[phase], holdout=None
         )
         workload = self.phase_workloads.get(phase, self.workload)
+        if self.execution == "stay" and workload.anchored is None:
+            workload = self.workload
         return other.with_workload(workload)
 
     @cached_property
@@ -223,7 +232,7 @@ class Problem:
             "risk": [self.risk, self.tail] if self.scenarios else None,
             "model": _without(asdict(self.model), "source"),
             "system": _without(asdict(self.system), "sources", "summary"),
-            "workload": self.workload.fingerprint(),
+            "workload": self.workload.fingerprint(anchored=self.execution == "stay"),
             "scalars": [
                 self.redundant,
                 self.slots_per_rank,
@@ -265,6 +274,7 @@ def make_problem(
     max_moves: int | None = None,
     move_price_us_per_GB: float = 0.0,
     max_load: float | None = None,
+    execution: str = "return",
 ) -> Problem:
     """Put model, system and workload together and check that a placement can exist.
 
@@ -306,6 +316,11 @@ def make_problem(
         Most that the fullest rank of a layer may serve under the dispatch policy, in mean rank
         loads: 1.1 allows 10 % above the mean.
 
+    execution
+        ``return`` (every serving engine: tokens go home after each layer) or ``stay`` (ExFlow: a
+        token goes on from the rank of its main expert); ``stay`` needs a workload with anchored
+        sets, ``Workload.from_trace(trace, anchored=True)``, and dispatch ``even`` or ``lp``.
+
     Raises
     ------
     InputError
@@ -321,6 +336,8 @@ def make_problem(
         )
     if dedup is not None and dedup not in DEDUP_MODES:
         raise InputError(f"unknown dedup {dedup!r}: use one of {', '.join(DEDUP_MODES)}")
+    if execution not in EXECUTIONS:
+        raise InputError(f"unknown execution {execution!r}: use one of {', '.join(EXECUTIONS)}")
     by_phase = {} if isinstance(workload, Workload) else dict(workload)
     if not isinstance(workload, Workload):
         if not by_phase:
@@ -338,7 +355,7 @@ def make_problem(
     dtype = weight_dtype or system.weight_dtype(model)
     slots = _check_capacity(model, system, redundant, slots_per_rank, dtype)
     resolved = dedup or system.default_dedup(phase)
-    bound = _ready(workload.bind(model), model, resolved, dispatch)
+    bound = ready(workload.bind(model), model, resolved, dispatch)
     problem = Problem(
         model=model,
         system=system,
@@ -358,7 +375,10 @@ def make_problem(
         max_moves=max_moves,
         move_price_us_per_GB=float(move_price_us_per_GB),
         max_load=_check_load(max_load),
+        execution=execution,
     )
+    if execution == "stay":
+        check_stay(bound, dispatch)
     _check_moves(problem)
     problem.compute_constants  # noqa: B018  refuses a dtype the device does not compute in
     if holdout is not None:
@@ -471,26 +491,6 @@ def _check_capacity(
             "ranks, fewer redundant experts or a smaller weight dtype"
         )
     return slots
-
-
-def _ready(workload: Workload, model: ModelSpec, dedup: str, dispatch: str) -> Workload:
-    """Return the workload with token sets where copies or the choice of replicas need them."""
-    if workload.token_sets is not None or (dedup == "none" and dispatch != "cover"):
-        return workload
-    return _with_synthetic_sets(workload, model.n_group, model.topk_group, model.top_k)
-
-
-@lru_cache(maxsize=8)
-def _with_synthetic_sets(workload: Workload, n_group: int, topk_group: int, top_k: int) -> Workload:
-    sets = synthesize_token_sets(
-        workload.load,
-        top_k,
-        n_group=n_group,
-        topk_group=topk_group,
-        sets_per_layer=SYNTHETIC_SETS_PER_LAYER,
-        seed=0,
-    )
-    return workload.with_token_sets(sets, "synthetic")
 
 
 def _span(layer_ids: tuple[int, ...] | None) -> str:

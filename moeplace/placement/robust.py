@@ -9,7 +9,7 @@ import numpy as np
 
 from moeplace.errors import InputError
 from moeplace.placement.score import Score
-from moeplace.traces import TokenSets, Workload
+from moeplace.traces import AnchoredSets, TokenSets, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ def make_robust(problems: Sequence[Problem], risk: str = "max", tail: float = 0.
             "objective",
             "weight_dtype",
             "max_load",
+            "execution",
         ):
             if getattr(first, name) != getattr(other, name):
                 raise InputError(f"scenarios differ in {name}; one placement must fit them all")
@@ -136,6 +137,8 @@ def mixture(workloads: Sequence[Workload], weights: NDArray[np.float64]) -> Work
     kinds = {w.token_sets_kind for w, _ in kept}
     return first.replace(
         load=load,
+        transition_counts=None,
+        anchored=_mixed_anchored(kept),
         token_sets=sets,
         token_sets_kind=None
         if sets is None
@@ -145,3 +148,25 @@ def mixture(workloads: Sequence[Workload], weights: NDArray[np.float64]) -> Work
         kind="measured" if measured else "synthetic",
         name=" + ".join(w.name for w, _ in kept),
     )
+
+
+def _mixed_anchored(kept: Sequence[tuple[Workload, float]]) -> tuple[AnchoredSets, ...] | None:
+    """Return the anchored sets of a mixture, None unless every part has them."""
+    parts = [(w.anchored, weight) for w, weight in kept if w.anchored is not None]
+    if len(parts) < len(kept):
+        return None
+    layers = []
+    for layer in range(len(parts[0][0])):
+        rows = [sets[layer] for sets, _ in parts]
+        shares = [weight / part.weight.sum() for part, (_, weight) in zip(rows, parts, strict=True)]
+        layers.append(
+            AnchoredSets(
+                np.concatenate([part.ids for part in rows]),
+                np.concatenate([part.before for part in rows]),
+                np.concatenate([part.anchor for part in rows]),
+                np.concatenate(
+                    [part.weight * share for part, share in zip(rows, shares, strict=True)]
+                ),
+            )
+        )
+    return tuple(layers)
