@@ -11,6 +11,7 @@ import numpy as np
 
 from moeplace.errors import InputError
 from moeplace.files import atomic_write
+from moeplace.traces.archives import check_bounds
 from moeplace.traces.trace import RoutingTrace
 from moeplace.traces.workload import Workload
 
@@ -84,6 +85,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with path.open("rb") as stream:
+            if stream.read(2) == b"PK":
+                check_bounds(path)
+            stream.seek(0)
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: a single array; an npz file with named arrays expected")

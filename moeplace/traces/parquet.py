@@ -50,7 +50,7 @@ def write_parquet_file(trace: RoutingTrace, path: Path) -> None:
 
     with atomic_write(path, "wb") as file:
         pq.write_table(
-            _table(trace),
+            table_of_trace(trace),
             file,
             compression="zstd",
             row_group_size=ROW_GROUP,
@@ -80,7 +80,7 @@ def write_parquet_folder(trace: RoutingTrace, path: Path) -> None:
             fresh = Path(scratch) / "fresh"
             fresh.mkdir()
             write_parquet_file(trace, fresh / "part-00000.parquet")
-            (fresh / META).write_text(json.dumps(_metadata(trace), indent=1), encoding="utf-8")
+            (fresh / META).write_text(json.dumps(trace_metadata(trace), indent=1), encoding="utf-8")
             if path.exists():
                 path.rename(Path(scratch) / "old")
             fresh.rename(path)
@@ -91,45 +91,40 @@ def write_parquet_folder(trace: RoutingTrace, path: Path) -> None:
 def read_parquet(
     path: Path, *, num_experts: int | None = None, name: str | None = None
 ) -> RoutingTrace:
-    """Read a trace from a Parquet file, or from a folder of parts in the order of their names.
+    """Read a trace from a Parquet file or a folder of them, in the order of their names.
 
     Parameters
     ----------
     path
-        The file or folder.
+        File or folder.
     num_experts
-        Logical experts per layer, for a file that does not say it.
+        Not needed: the files say it.
     name
-        What to call the trace; what the file says by default.
+        What to call the trace; by default what the file says.
 
     Raises
     ------
     InputError
         If it is missing, truncated or corrupt, or holds no valid trace.
     """
+    del num_experts
+    from moeplace.traces.stored import open_trace
+
+    try:
+        return open_trace(path, name=name).load()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: malformed trace ({first_line(error)})") from error
+
+
+def is_native(path: Path) -> bool:
+    """Tell whether a Parquet file carries the metadata of a trace, or is too broken to tell."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: the folder holds no .parquet file")
     try:
-        tables = [
-            pq.read_table(file, partitioning=None, page_checksum_verification=True)
-            for file in files
-        ]
-        meta = _read_meta(path, tables[0])
-        table = pa.concat_tables(tables)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise InputError(f"{path}: not a readable Parquet trace ({first_line(error)})") from error
-    try:
-        return _trace(table, meta, num_experts, name or str(meta.get("name", path.stem)))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: malformed trace ({first_line(error)})") from error
+        return KEY in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError, ValueError):
+        return True
 
 
 def _labels(num_layers: int, layer_ids: tuple[int, ...] | None) -> list[str]:
@@ -138,7 +133,8 @@ def _labels(num_layers: int, layer_ids: tuple[int, ...] | None) -> list[str]:
     return [f"layer_{layer}" for layer in layer_ids]
 
 
-def _metadata(trace: RoutingTrace) -> dict[str, Any]:
+def trace_metadata(trace: RoutingTrace) -> dict[str, Any]:
+    """Return the JSON metadata of a trace."""
     return {
         "schema": SCHEMA,
         "name": trace.name,
@@ -152,7 +148,8 @@ def _metadata(trace: RoutingTrace) -> dict[str, Any]:
     }
 
 
-def _table(trace: RoutingTrace) -> pa.Table:
+def table_of_trace(trace: RoutingTrace) -> pa.Table:
+    """Return the Arrow table of a trace, metadata in its schema."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {}
@@ -164,7 +161,7 @@ def _table(trace: RoutingTrace) -> pa.Table:
         columns[label] = _lists(trace.expert_ids[:, row])
         if trace.weights is not None:
             columns[f"weights_{label.split('_')[1]}"] = _lists(trace.weights[:, row])
-    text = json.dumps(_metadata(trace), ensure_ascii=False).encode()
+    text = json.dumps(trace_metadata(trace), ensure_ascii=False).encode()
     return pa.table(columns).replace_schema_metadata({KEY: text})
 
 
@@ -174,22 +171,27 @@ def _lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def _read_meta(path: Path, table: pa.Table) -> dict[str, Any]:
-    if path.is_dir() and (path / META).is_file():
-        text = (path / META).read_text(encoding="utf-8")
-    else:
-        text = ((table.schema.metadata or {}).get(KEY) or b"").decode()
-    if not text:
-        raise InputError(f"{path}: no trace metadata in it; this is not a routing trace")
-    meta = json.loads(text)
-    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
-        raise InputError(f"{path}: metadata of another kind, schema {SCHEMA!r} expected")
-    return meta
-
-
-def _trace(
+def trace_of_table(
     table: pa.Table, meta: dict[str, Any], num_experts: int | None, name: str
 ) -> RoutingTrace:
+    """Return the trace of some rows; every value is checked.
+
+    Parameters
+    ----------
+    table
+        Rows of a Parquet trace.
+    meta
+        Its metadata.
+    num_experts
+        Experts per layer, where the metadata do not say it.
+    name
+        What to call it.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a value is out of range.
+    """
     layers = meta["layer_ids"]
     layer_ids = None if layers is None else tuple(int(i) for i in layers)
     labels = _labels(int(meta["num_layers"]), layer_ids)

@@ -8,20 +8,25 @@ weights. The number of experts is in no file.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moeplace.errors import InputError
+from moeplace.traces.arrays import id_dtype
 from moeplace.traces.importers.json_text import head, read_json
+from moeplace.traces.importers.options import ImportOptions, Unit
 from moeplace.traces.trace import RoutingTrace
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 MOST_EXPERTS = 65_535
+MOST_LAYERS = 4096
 SHORT_PREFILL = 2  # recorded prompt tokens at which a prefix-cache hit is likely
 DOMINANT_SHARE = 0.95
 
@@ -32,6 +37,18 @@ def recognizes(path: Path) -> bool:
         first = next(path.rglob("*.json"), None)
         return first is not None and first.is_file() and recognizes(first)
     return path.is_file() and head(path).startswith('[{"')
+
+
+def units(path: Path, options: ImportOptions) -> list[Unit]:
+    """Return one unit a query, in the order of folders and query numbers."""
+    del options
+    files = _files(path)
+    root = path.absolute() if path.is_dir() else path.absolute().parent.parent
+    subjects = [file.absolute().parent.relative_to(root).as_posix() for file in files]
+    return [
+        Unit(str(file), size=file.stat().st_size, label=path.name if subject == "." else subject)
+        for file, subject in zip(files, subjects, strict=True)
+    ]
 
 
 def read(path: Path, *, num_experts: int | None = None, name: str | None = None) -> RoutingTrace:
@@ -61,44 +78,78 @@ def read(path: Path, *, num_experts: int | None = None, name: str | None = None)
         If a file is not of this format, or two files are of different models; the file is named,
         and the step and layer where there is one.
     """
-    files = _files(path)
+    options = ImportOptions(num_experts=num_experts)
+    found = units(path, options)
     root = path.absolute() if path.is_dir() else path.absolute().parent.parent
+    trace = read_units(found, options)
+    files = [Path(unit.path).absolute().relative_to(root).as_posix() for unit in found]
+    meta = {
+        "source": f"Patterns behind Chaos (arXiv 2510.05497) files, {path.name}",
+        **trace.meta,
+        "request_files": files,
+    }
+    return trace.replace(name=name or path.stem, meta=meta)
+
+
+def read_units(
+    units: Sequence[Unit], options: ImportOptions, bad: list[str] | None = None
+) -> RoutingTrace:
+    """Read queries as requests 0, 1, ...; broken ones go to `bad` if it is given.
+
+    Raises
+    ------
+    InputError
+        As `read` does; without `bad` for any broken query, with it if none is left.
+    """
     parts: list[NDArray[np.uint16]] = []
     prefill: list[int] = []
+    kept: list[int] = []
     layers: tuple[int, ...] | None = None
-    for file in files:
-        ids, file_layers, prompt = _read_file(file, num_experts or MOST_EXPERTS)
-        if layers is not None and (file_layers != layers or ids.shape[2] != parts[0].shape[2]):
-            raise InputError(
-                f"{file}: {len(file_layers)} MoE layers, top-{ids.shape[2]}; {files[0]} has "
-                f"{len(layers)}, top-{parts[0].shape[2]}: these are traces of different models"
-            )
+    space = _Space()
+    for number, unit in enumerate(units):
+        file = Path(unit.path)
+        try:
+            ids, file_layers, prompt = _read_file(file, options.num_experts or MOST_EXPERTS, space)
+            if layers is not None and (file_layers != layers or ids.shape[2] != parts[0].shape[2]):
+                raise InputError(
+                    f"{file}: {len(file_layers)} MoE layers, top-{ids.shape[2]}; {units[0].path} "
+                    f"has {len(layers)}, top-{parts[0].shape[2]}: these are traces of different "
+                    "models"
+                )
+        except InputError as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
+            continue
         layers = file_layers
         parts.append(ids)
         prefill.append(prompt)
+        kept.append(number)
+    if not parts:
+        raise InputError(f"{units[0].path}: no query could be read" if units else "no query")
     lengths = np.array([part.shape[0] for part in parts])
     ids = np.concatenate(parts)
     position = np.concatenate([np.arange(n) for n in lengths])
-    subjects = [file.absolute().parent.relative_to(root).as_posix() for file in files]
-    subjects = [path.name if subject == "." else subject for subject in subjects]
-    experts = num_experts or int(ids.max()) + 1
+    experts = options.num_experts or int(ids.max()) + 1
     meta: dict[str, Any] = {
-        "source": f"Patterns behind Chaos (arXiv 2510.05497) files, {path.name}",
-        "num_experts_from": "given" if num_experts else "largest id seen + 1",
-        "requests": len(files),
+        "num_experts_from": "given" if options.num_experts else "largest id seen + 1",
+        "requests": len(parts),
         "short_prefill_requests": int(np.sum(np.array(prefill) <= SHORT_PREFILL)),
-        "request_files": [file.absolute().relative_to(root).as_posix() for file in files],
     }
     meta["warnings"] = _warnings(ids, layers or (), meta, experts)
-    return RoutingTrace.from_arrays(
-        ids,
-        experts,
-        layers,
-        request=np.repeat(np.arange(len(files)), lengths),
-        position=position,
+    labels, codes = np.unique([units[number].label for number in kept], return_inverse=True)
+    # Every file was checked by itself, so the columns are packed without another look.
+    dtype = id_dtype(experts, with_missing=False)
+    return RoutingTrace(
+        expert_ids=ids.astype(dtype),
+        num_experts=experts,
+        layer_ids=layers,
+        request=np.repeat(np.array(kept, dtype=np.int32), lengths),
+        position=position.astype(np.int32),
         phase=(position >= np.repeat(prefill, lengths)).astype(np.uint8),
-        domain=np.repeat(np.array(subjects), lengths),
-        name=name or path.stem,
+        domain=np.repeat(codes.astype(np.int16), lengths),
+        domains=tuple(str(label) for label in labels),
+        name="chaos",
         meta=meta,
     )
 
@@ -116,8 +167,65 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _read_file(file: Path, num_experts: int) -> tuple[NDArray[np.uint16], tuple[int, ...], int]:
+def _read_file(
+    file: Path, num_experts: int, space: _Space | None = None
+) -> tuple[NDArray[np.uint16], tuple[int, ...], int]:
     """Return the (tokens, layers, top_k) ids of a query, its layers, its recorded prompt tokens."""
+    found = _read_regular(file, num_experts, space or _Space())
+    return _read_any(file, num_experts) if found is None else found
+
+
+class _Space:
+    """Memory that one query after the other is read into; fresh pages cost more than parsing."""
+
+    def __init__(self) -> None:
+        self.text = np.zeros(0, dtype=np.uint8)
+        self.ids = np.zeros(0, dtype=np.uint16)
+        self.keys = np.zeros(MOST_LAYERS, dtype=np.int64)
+        self.stamps = np.full(MOST_EXPERTS + 1, -1, dtype=np.int64)
+        self.shape = np.zeros(7, dtype=np.int64)
+
+    def hold(self, size: int) -> None:
+        """Make room for a file of `size` bytes."""
+        if self.text.size < size:
+            self.text = np.empty(size + size // 2, dtype=np.uint8)
+            self.ids = np.empty(self.text.size // 2 + 1, dtype=np.uint16)
+
+
+def _read_regular(
+    file: Path, num_experts: int, space: _Space
+) -> tuple[NDArray[np.uint16], tuple[int, ...], int] | None:
+    """Read a query as the data set writes them; None for any other, good or bad."""
+    from moeplace.traces.importers.chaos_kernels import PADDING, read_query
+
+    try:
+        with file.open("rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            space.hold(size + PADDING)
+            text = space.text[: size + PADDING]
+            if stream.readinto(memoryview(text)[:size]) != size:
+                return None
+            text[size:] = 0
+    except OSError:
+        return None
+    if read_query(text, space.ids, space.keys, space.stamps, space.shape):
+        space.stamps.fill(-1)
+        return None
+    steps, layers, prompt, width, known, count, _ = (int(n) for n in space.shape)
+    found = space.ids[:count]
+    order = [int(key) for key in space.keys[:known] if key >= 0]
+    if sorted(set(order)) != order or int(found.max()) >= num_experts:
+        return None
+    first = found[: layers * prompt * width].reshape(layers, prompt, width).transpose(1, 0, 2)
+    later = found[first.size :].reshape(steps - 1, layers, width)
+    ids = np.concatenate([first, later])
+    if width > 1 and not ids.any(axis=(0, 2)).all():
+        return None
+    return ids, tuple(order), prompt
+
+
+def _read_any(file: Path, num_experts: int) -> tuple[NDArray[np.uint16], tuple[int, ...], int]:
+    """Read a query of any order and spacing; what is wrong with it is said here."""
     steps = read_json(file)
     if not isinstance(steps, list) or not steps or not all(isinstance(s, dict) for s in steps):
         raise InputError(f"{file}: a list of prefill and decode steps expected")

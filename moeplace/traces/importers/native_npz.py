@@ -17,10 +17,11 @@ def recognizes(path: Path) -> bool:
     """Tell whether it is called .npz or is a zip archive of arrays."""
     if not path.is_file():
         return False
-    if path.suffix == ".npz":
-        return True
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
+            names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return path.suffix == ".npz"
+    if any("router_logits" in name for name in names):
         return False
+    return path.suffix == ".npz" or any(name.endswith(".npy") for name in names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moeplace.traces.parquet import META
+from moeplace.traces.parquet import META, is_native
 from moeplace.traces.parquet import read_parquet as read
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ __all__ = ["read", "recognizes"]
 
 
 def recognizes(path: Path) -> bool:
-    """Tell whether it is a trace folder, or a file that is Parquet by its name or first bytes."""
+    """Tell whether it is a trace folder, or a Parquet file that says so."""
     if path.is_dir():
         return (path / META).is_file() and any(path.glob("*.parquet"))
-    if path.suffix == ".parquet":
-        return path.is_file()
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
+            if file.read(4) != b"PAR1":
+                return path.suffix == ".parquet" and path.is_file()
     except OSError:
         return False
+    return is_native(path)

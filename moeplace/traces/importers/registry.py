@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from moeplace.errors import InputError, UsageError
+from moeplace.traces.importers.options import ImportOptions, Unit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from moeplace.traces.trace import RoutingTrace
     from moeplace.traces.workload import Workload
 
@@ -19,7 +22,10 @@ class Importer:
     """A file format that can be read.
 
     Its module has `recognizes(path) -> bool`, which is cheap, reads little and never raises on
-    what a file holds, and `read(path, *, num_experts=None, name=None)`.
+    what a file holds, and `read(path, *, num_experts=None, name=None)`. A format that may be larger
+    than memory also has `units(path, options)`, which lists pieces, and `read_unit(unit, options,
+    bad)` or `read_units(units, options, bad)`, which read them; `bad`, if given, takes the messages
+    of records that are left out.
 
     Attributes
     ----------
@@ -31,19 +37,27 @@ class Importer:
         Whether `read` returns a `RoutingTrace` or a `Workload`.
     module
         Where the functions are.
+    takes_options
+        Whether `read` also takes `options`, an `ImportOptions`.
     """
 
     name: str
     summary: str
     gives: Literal["trace", "workload"]
     module: str
+    takes_options: bool = False
 
     def recognizes(self, path: Path) -> bool:
         """Tell whether the file or folder looks like this format."""
         return bool(import_module(self.module).recognizes(path))
 
     def read(
-        self, path: Path, *, num_experts: int | None = None, name: str | None = None
+        self,
+        path: Path,
+        *,
+        num_experts: int | None = None,
+        name: str | None = None,
+        options: ImportOptions | None = None,
     ) -> RoutingTrace | Workload:
         """Read the file or folder.
 
@@ -55,6 +69,8 @@ class Importer:
             Logical experts per layer, where the format does not say it.
         name
             What to call the result.
+        options
+            Facts that some formats lack: `top_k`, column names.
 
         Raises
         ------
@@ -62,8 +78,80 @@ class Importer:
             If it cannot be read; the message names the file.
         """
         reader: Any = import_module(self.module).read
-        result: RoutingTrace | Workload = reader(path, num_experts=num_experts, name=name)
+        more = {"options": options} if self.takes_options else {}
+        result: RoutingTrace | Workload = reader(path, num_experts=num_experts, name=name, **more)
         return result
+
+    def units(self, path: Path, options: ImportOptions) -> list[Unit]:
+        """Return the pieces that can be read by themselves, in order; at least one.
+
+        Parameters
+        ----------
+        path
+            A file or folder of this format.
+        options
+            Facts that some formats lack.
+
+        Raises
+        ------
+        InputError
+            If nothing is there to read.
+        """
+        module = import_module(self.module)
+        if hasattr(module, "units"):
+            found: list[Unit] = module.units(path, options)
+            if not found:
+                raise InputError(f"{path}: nothing to read in it")
+            return found
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        return [Unit(str(path), size=sum(f.stat().st_size for f in files if f.is_file()))]
+
+    def read_units(
+        self, units: Sequence[Unit], options: ImportOptions, bad: list[str] | None = None
+    ) -> RoutingTrace:
+        """Read some pieces of a trace as one.
+
+        Parameters
+        ----------
+        units
+            Pieces of `units`.
+        options
+            Facts that some formats lack.
+        bad
+            Takes the messages of what is left out; without it the first one is raised.
+
+        Raises
+        ------
+        InputError
+            If something cannot be read, or with `bad` nothing can.
+        """
+        from moeplace.traces.sources import join_traces
+
+        module = import_module(self.module)
+        if hasattr(module, "read_units"):
+            whole: RoutingTrace = module.read_units(units, options, bad)
+            return whole
+        traces = []
+        for unit in units:
+            try:
+                if hasattr(module, "read_unit"):
+                    traces.append(module.read_unit(unit, options, bad))
+                else:
+                    traces.append(
+                        self.read(Path(unit.path), num_experts=options.num_experts, options=options)
+                    )
+            except InputError as error:
+                if bad is None:
+                    raise
+                bad.append(str(error))
+        if not traces:
+            raise InputError(f"{units[0].path}: nothing in it could be read")
+        if len(traces) == 1:
+            return traces[0]
+        try:
+            return join_traces(traces)
+        except InputError as error:
+            raise InputError(f"{units[0].path}: {error}") from error
 
 
 _HERE = "moeplace.traces.importers"
@@ -72,7 +160,7 @@ _ALL = (
     Importer("parquet", "Parquet file or folder of a trace", "trace", f"{_HERE}.native_parquet"),
     Importer(
         "sglang-counts",
-        'JSON {"logical_count": [layers][experts]} of SGLang\'s recorder, or the bare table',
+        'JSON {"logical_count": [layers][experts]} of SGLang\'s recorder',
         "workload",
         f"{_HERE}.sglang_counts",
     ),
@@ -81,6 +169,69 @@ _ALL = (
         "JSON file or tree of the 'Patterns behind Chaos' data set (arXiv 2510.05497)",
         "trace",
         f"{_HERE}.chaos",
+    ),
+    Importer(
+        "sglang-recorder",
+        "SGLang's recorder, .pt of the modes stat, stat_approx and per_pass; a folder of ranks",
+        "workload",
+        f"{_HERE}.sglang_recorder",
+    ),
+    Importer(
+        "sglang-tokens",
+        "SGLang's recorder, .pt of the mode per_token; a folder of ranks",
+        "trace",
+        f"{_HERE}.sglang_tokens",
+    ),
+    Importer(
+        "vllm-stats",
+        "vLLM load statistics, JSON Lines of eplb_load_stats (open pull request 41141)",
+        "workload",
+        f"{_HERE}.vllm_stats",
+    ),
+    Importer(
+        "responses",
+        "answers of vLLM or SGLang with routed_experts, JSON or JSON Lines",
+        "trace",
+        f"{_HERE}.responses",
+        takes_options=True,
+    ),
+    Importer(
+        "tensorrt-llm",
+        "TensorRT-LLM expert statistics, folder of meta_info.json and rank<r>.safetensors",
+        "workload",
+        f"{_HERE}.tensorrt_llm",
+    ),
+    Importer(
+        "vllm-ascend",
+        "vllm-ascend expert_load_view.pt, a tensor [layers, experts]",
+        "workload",
+        f"{_HERE}.vllm_ascend",
+    ),
+    Importer(
+        "omniplacement",
+        "OmniPlacement activation dump: folder of .txt by rank, log, or CSV of ep_<j>",
+        "workload",
+        f"{_HERE}.omniplacement",
+    ),
+    Importer(
+        "lmdeploy",
+        "LMDeploy expert statistics, JSON table [hidden layers][experts]",
+        "workload",
+        f"{_HERE}.lmdeploy",
+    ),
+    Importer(
+        "router-logits",
+        "router logits of Hugging Face models, safetensors or npz; a folder of them",
+        "trace",
+        f"{_HERE}.router_logits",
+        takes_options=True,
+    ),
+    Importer(
+        "table",
+        "Parquet, CSV or JSON Lines with a column mapping",
+        "trace",
+        f"{_HERE}.tables",
+        takes_options=True,
     ),
 )
 

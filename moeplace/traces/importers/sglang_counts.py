@@ -21,12 +21,10 @@ KEY = "logical_count"
 
 
 def recognizes(path: Path) -> bool:
-    """Tell whether it is a JSON object with the key, or a bare table of numbers."""
+    """Tell whether it is a JSON object with the key."""
     if not path.is_file():
         return False
     start = head(path)
-    if start.startswith("[["):
-        return True
     if not start.startswith("{"):
         return False
     return f'"{KEY}"' in start or f'"{KEY}"'.encode() in path.read_bytes()
