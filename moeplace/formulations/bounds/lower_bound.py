@@ -10,6 +10,7 @@ from moeplace.formulations.bounds.bound import Bound
 from moeplace.formulations.bounds.communication import remote_bound, spread_bound, touch_bounds
 from moeplace.formulations.bounds.compute import compute_bounds
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
+from moeplace.formulations.bounds.stay import stay_bound
 from moeplace.placement.robust import scenario_weights
 
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ def lower_bound(problem: Problem) -> Bound:
     terms' own minima. Communication uses the linear relaxation of
     :func:`~moeplace.formulations.bounds.communication.spread_bound`, or, where replicas may
     serve their own rank first (dispatch ``nearest`` or ``rank_modulo`` with redundancy), averages
-    over all links. With several scenarios the risk measure of their bounds: each is at most the
+    over all links. Under execution ``stay`` see :mod:`moeplace.formulations.bounds.stay`.
+    With several scenarios the risk measure of their bounds: each is at most the
     scenario's value and the measure is monotone.
     """
     if problem.scenarios:
         return _robust(problem)
+    if problem.execution == "stay" and problem.objective != "balance":
+        return stay_bound(problem)
     if problem.objective == "balance":
         load = max_rank_pairs_bound(
             problem.load_share * float(problem.tokens * problem.top_k),
