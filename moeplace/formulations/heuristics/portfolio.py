@@ -11,6 +11,7 @@ from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
 from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
+from moeplace.formulations.heuristics.policy_search import polish
 from moeplace.formulations.heuristics.robust import robust
 from moeplace.formulations.heuristics.simple import contiguous
 from moeplace.formulations.heuristics.tables import (
@@ -73,6 +74,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
         candidates.append(initial)
     solved = _descend(problem, run, candidates)
     solved = _also_from_contiguous(problem, run, solved, candidates[0])
+    if solved.placement is not None:
+        solved = replace(solved, placement=polish(problem, run, solved.placement))
     if solved.placement is None or problem.current is None:
         return solved
     same_slots = np.array_equal(problem.current.rank_of_slot, problem.rank_of_slot)
