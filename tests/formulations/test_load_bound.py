@@ -28,7 +28,7 @@ def test_each_theorem_wins_somewhere():
     # Seven equal experts on three ranks: one has three of them.
     many = max_rank_pairs_bound([5] * 7, 3, 4, 7)
     assert (many.value[0], many.which) == (pytest.approx(15), ("pigeonhole",))
-    # The two tens share a rank (20), or their ranks also hold the one and the four: 25 / 2.
+    # The ranks of the two tens also hold two others, at least the one and the four.
     crowded = max_rank_pairs_bound([10, 10, 6, 5, 4, 1], 3, 2, 6)
     assert (crowded.value[0], crowded.which) == (pytest.approx(12.5), ("crowd",))
 

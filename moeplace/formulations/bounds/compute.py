@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.formulations.bounds.load import crowd
 from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def compute_bounds(problem: Problem) -> dict[str, NDArray[np.float64]]:
       most E + N exist; the smallest M that allows this is a bound.
     * ``fill`` (no redundancy): the rank of the costliest expert holds at least
       E − (R − 1) · slots experts, the others being full.
+    * ``crowd`` (no redundancy): the ranks of the k costliest experts hold others, too
+      (:func:`~moeplace.formulations.bounds.load.crowd`).
 
     Each holds for every dispatch policy. Source: DESIGN §5, bounds; own derivation.
     """
@@ -44,6 +47,7 @@ def compute_bounds(problem: Problem) -> dict[str, NDArray[np.float64]]:
         least = max(1, problem.num_experts - (ranks - 1) * problem.slots_per_rank)
         ordered = np.sort(whole, axis=1)
         bounds["fill"] = floor + ordered[:, -1] + ordered[:, : least - 1].sum(axis=1)
+        bounds["crowd"] = floor + crowd(whole, ranks, problem.slots_per_rank)
     return bounds
 
 

@@ -17,11 +17,10 @@ with kR + 1 ≤ E, one rank holds at least k + 1 of the kR + 1 largest experts, 
 the k + 1 smallest of those, and its other n − k − 1 experts, if so many, are no smaller than the
 smallest n − k − 1 of all. k = 0 is "the largest expert and the n − 1 smallest others".
 
-**crowd** (P = E only). The k ≤ R largest experts meet or do not. If two of them lie on one rank, it
-serves at least the two smallest of the k, and n − 2 others, no smaller than the smallest n − 2 of
-all. If they lie on k different ranks, these hold at least m = E − (R − k) s experts, so they serve
-at least the k largest and the m − k smallest of the others, and the fullest of them a k-th part of
-this. The smaller of both values is a bound, for every k: large experts compete for small ones.
+**crowd** (P = E only). Some k ranks together hold the k largest experts, for every k ≤ R. The other
+ranks leave them at least m = E − (R − k) s experts, so they serve at least the k largest and the
+m − k smallest of the others, and the fullest of them a k-th part of it: large experts compete for
+small ones.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ def pigeonhole(value: NDArray[np.float64], num_ranks: int, slots: int) -> NDArra
     Holds for the largest sum of values on a rank, one replica of each expert.
     """
     experts = value.shape[1]
-    _, smallest = _ascending(value)
+    smallest = _smallest(value)
     fewest = max(0, experts - (num_ranks - 1) * slots)
     best = np.zeros(value.shape[0])
     for k in range((experts - 1) // num_ranks + 1):
@@ -135,21 +134,16 @@ def crowd(value: NDArray[np.float64], num_ranks: int, slots: int) -> NDArray[np.
     Holds for the largest sum of values on a rank, one replica of each expert.
     """
     layers, experts = value.shape
-    ascending, smallest = _ascending(value)
-    fewest = max(0, experts - (num_ranks - 1) * slots)
+    smallest = _smallest(value)
     best = np.zeros(layers)
     for k in range(1, min(num_ranks, experts) + 1):
         others = max(0, experts - (num_ranks - k) * slots - k)
-        apart = (smallest[:, experts] - smallest[:, experts - k] + smallest[:, others]) / k
-        if k > 1:
-            two = ascending[:, experts - k] + ascending[:, experts - k + 1]
-            apart = np.minimum(apart, two + smallest[:, max(0, fewest - 2)])
-        best = np.maximum(best, apart)
+        largest = smallest[:, experts] - smallest[:, experts - k]
+        best = np.maximum(best, (largest + smallest[:, others]) / k)
     return best
 
 
-def _ascending(value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values in ascending order, and the sums of the j smallest for j = 0..experts."""
-    ascending = np.sort(value, axis=1)
+def _smallest(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (layers, experts + 1) the sums of the j smallest values, j = 0..experts."""
     none = np.zeros((value.shape[0], 1))
-    return ascending, np.concatenate([none, np.cumsum(ascending, axis=1)], axis=1)
+    return np.concatenate([none, np.cumsum(np.sort(value, axis=1), axis=1)], axis=1)
