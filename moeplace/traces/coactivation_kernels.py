@@ -75,9 +75,7 @@ def count_between(
 
 
 @njit(cache=True, nogil=True)
-def count_loads(
-    ids: NDArray[Any], groups: NDArray[np.int64], table: NDArray[np.int64]
-) -> None:
+def count_loads(ids: NDArray[Any], groups: NDArray[np.int64], table: NDArray[np.int64]) -> None:
     """Add the loads of tokens to the table of their group.
 
     Parameters

@@ -70,9 +70,7 @@ def coverage(halves: NDArray[Any], share: float = SHARE) -> Coverage:
         found["held"].append(crossed / total)
         crossed = _popular(first, second, size) + _popular(second, first, size)
         found["held_popular"].append(crossed / total)
-    return Coverage(
-        *(tuple(float(v) for v in values) for values in found.values()), size / experts
-    )
+    return Coverage(*(tuple(float(v) for v in values) for values in found.values()), size / experts)
 
 
 def repeat_share(table: NDArray[Any], top_k: int) -> NDArray[np.float64]:

@@ -40,9 +40,7 @@ def rank_correlation(
     return np.array(rows)
 
 
-def total_variation(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def total_variation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (layers,) the part of the load that would have to move for one to be the other."""
     distance: NDArray[np.float64] = 0.5 * np.abs(shares(first) - shares(second)).sum(axis=-1)
     return distance
