@@ -32,7 +32,8 @@ class SolverInfo:
     feasible
         False if the placement may hold an expert twice on a rank.
     needs
-        What the workload must know beyond loads: ``"token_sets"``; without it an InputError.
+        What the workload must know beyond loads: ``"token_sets"``, ``"transition"``; without it
+        an InputError.
     reference
         Paper or project that describes the method.
     """

@@ -6,6 +6,7 @@ from moeplace.formulations.solver import SolverInfo
 
 _HERE = "moeplace.formulations.peers"
 _SETS = ("token_sets",)
+_CHAIN = ("transition",)
 
 PEERS = (
     SolverInfo(
@@ -33,9 +34,25 @@ PEERS = (
     SolverInfo(
         "moetuner",
         "peer",
-        "Clusters of least deviating load (first of two stages; the second needs transitions)",
+        "Clusters of least deviating load, mapped so that layers exchange little with the next",
         f"{_HERE}.moetuner:moetuner",
+        needs=_CHAIN,
         reference="Go and Mahajan, MoETuner, arXiv 2502.06643 (2025)",
+    ),
+    SolverInfo(
+        "moetuner-load",
+        "peer",
+        "The first of MoETuner's two stages alone: clusters of least deviating load",
+        f"{_HERE}.moetuner:moetuner_load",
+        reference="Go and Mahajan, MoETuner, arXiv 2502.06643 (2025)",
+    ),
+    SolverInfo(
+        "exflow",
+        "peer",
+        "Bipartition of all layers that keeps a token's next main expert on its rank",
+        f"{_HERE}.exflow:exflow",
+        needs=_CHAIN,
+        reference="Yao et al., ExFlow, arXiv 2401.08383 (IPDPS 2024)",
     ),
     SolverInfo(
         "grace",
