@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BISECTIONS = 4  # starts beside the given ones
 PROPOSALS = 4000  # per expert in the first round; every later round takes twice as many
 LONGEST = 64  # first rounds in the longest one
+PATIENCE = 24  # longest rounds that bring nothing before the search ends
 LEAST = 256  # proposals of a slice
 SLICES = 32  # looks at the clock in a round
 HOT, COLD = 0.04, 0.012  # temperatures, relative to the mean load of an expert
@@ -54,7 +55,7 @@ def search_by_annealing(
     graph
         Vertices of size 1.
     starts
-        Partitions to begin with, at most ``slots``.
+        Partitions to begin with, within the slots.
     lower
         A bound on Σ w · λ; the search stops where it is reached.
     clock
@@ -67,13 +68,16 @@ def search_by_annealing(
     sampling = clock.part(SAMPLED)
     _, _, part = _rounds(thinned(graph, MOST_NETS), room, starts, -1, sampling, seed)
     clock.rounds = sampling.rounds
-    best = _descents(graph, room, [part, *starts])
+    searches = [SwapSearch(graph, room, start, 0) for start in (part, *starts)]
+    search = min(searches, key=lambda s: (s.excess, s.value))
+    search.descend(PRICE, clock)
+    best = _better((UNSET, UNSET, part), search)
     pace_s = 0.0
     while best[1] > lower and not clock.out_of_time():
         search = SwapSearch(graph, room, best[2], seed + clock.rounds)
         length = PROPOSALS * graph.num_vertices
         pace_s = _round(search, PRICE, COOL, length, clock, pace_s)
-        search.descend(PRICE)
+        search.descend(PRICE, clock)
         best = _better(best, search)
         if clock.time_limit_s is None:
             break
@@ -90,12 +94,12 @@ def _rounds(
 ) -> Found:
     """Descend from starts, then anneal from the best partition and from new ones in turn."""
     splits = bisections(graph, room, seed)
-    best = _descents(graph, room, starts)
+    best = _descents(graph, room, starts, clock)
     for _ in range(BISECTIONS):
         if not clock.out_of_time():
-            best = min(best, _descents(graph, room, [next(splits)]), key=_rating)
-    price, pace_s = PRICE, 0.0
-    while not clock.done() and (best[0] > 0 or best[1] > lower):
+            best = min(best, _descents(graph, room, [next(splits)], clock), key=_rating)
+    price, pace_s, stale = PRICE, 0.0, 0
+    while not clock.done() and stale < PATIENCE and (best[0] > 0 or best[1] > lower):
         part = next(splits) if clock.rounds % 2 else best[2]
         search = SwapSearch(graph, room, part, seed * 1_000_003 + clock.rounds)
         length = PROPOSALS * graph.num_vertices * min(LONGEST, 2**clock.rounds)
@@ -103,17 +107,21 @@ def _rounds(
         # a price is right where the annealing ends inside the cap, but only just
         price = min(price * 2.0, FIRM) if search.excess else max(price / 1.5, PRICE / 2)
         if search.excess and best[0] > 0:
-            search.descend(FIRM)
-        best = _better(best, search)
+            search.descend(FIRM, clock)
+        found = _better(best, search)
+        stale = stale + 1 if _rating(found) == _rating(best) and 2**clock.rounds >= LONGEST else 0
+        best = found
         clock.rounds += 1
     return best
 
 
-def _descents(graph: Hypergraph, room: Room, starts: list[NDArray[np.int32]]) -> Found:
+def _descents(
+    graph: Hypergraph, room: Room, starts: list[NDArray[np.int32]], clock: Clock
+) -> Found:
     best = (UNSET, UNSET, starts[0])
     for part in starts:
         search = SwapSearch(graph, room, part, 0)
-        search.descend(PRICE)
+        search.descend(PRICE, clock)
         best = _better(best, search)
     return best
 

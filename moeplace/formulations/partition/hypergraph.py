@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.formulations.partition.nets import distinct
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,7 +82,7 @@ def make_instance(nets: Nets) -> Instance:
     """Bring checked sets into canonical form; an expert named twice in a set counts once."""
     whole, unit = _whole(nets.weight, np.diff(nets.start))
     used = whole[nets.set_of_pin] > 0
-    key = np.unique(nets.set_of_pin[used] * np.int64(nets.num_experts) + nets.expert[used])
+    key = distinct(nets.set_of_pin[used] * np.int64(nets.num_experts) + nets.expert[used])
     number, expert = key // nets.num_experts, (key % nets.num_experts).astype(np.int32)
     load = np.zeros(nets.num_experts, np.int64)
     np.add.at(load, expert, whole[number])
@@ -103,10 +105,7 @@ def contract(graph: Hypergraph, group: NDArray[np.int32], number: int) -> Hyperg
     np.add.at(load, group[kept], graph.load[kept])
     target = group[graph.pin].astype(np.int64)
     of_net = np.repeat(np.arange(graph.num_nets), np.diff(graph.net_start))
-    key = np.sort((of_net * number + target)[target >= 0])
-    fresh = np.ones(key.size, np.bool_)
-    fresh[1:] = key[1:] != key[:-1]
-    of_net, pin = np.divmod(key[fresh], number)
+    of_net, pin = np.divmod(distinct((of_net * number + target)[target >= 0]), number)
     length = np.bincount(of_net, minlength=graph.num_nets)
     long = length > 1
     pin = pin[long[of_net]].astype(np.int32)

@@ -44,11 +44,12 @@ def search_swaps(
     random: NDArray[np.uint64],
     hot: float,
     cold: float,
+    begin: int,
     proposals: int,
 ) -> None:
     """Propose swaps: at random while it cools from `hot` to `cold`, or all in turn if `hot` is 0.
 
-    In turn, only what helps is taken, until nothing does or `proposals` were made.
+    In turn, only what helps is taken.
 
     Parameters
     ----------
@@ -61,23 +62,21 @@ def search_swaps(
     rank_load, cap, price
         (ranks,) load; what a rank may carry; Σ w · λ that a unit above it counts as.
     figures
-        Σ w · λ, load above the caps, best Σ w · λ without any; updated.
+        Σ w · λ, load above the caps, best Σ w · λ without any, swaps made; updated.
     best
         (vertices,) the partition of the third figure; updated.
     random
         (1,) state of the generator, not 0; updated.
+    begin
+        Number of the first swap of all that is proposed in turn.
     """
     vertices, slots = part.size, table.size
     descent = hot <= 0.0
     ratio = 1.0 if descent else (cold / hot) ** (BLOCK / max(BLOCK, proposals))
     temperature = hot
     fresh = figures[1] == 0 and figures[0] < figures[2]
-    idle = 0
-    for i in range(proposals):
+    for i in range(begin, begin + proposals):
         if descent:
-            if idle > vertices * slots:
-                break
-            idle += 1
             e, s = (i // slots) % vertices, i % slots
         else:
             if i % BLOCK == BLOCK - 1:
@@ -127,7 +126,7 @@ def search_swaps(
         slot_of[e] = s
         figures[0] += change
         figures[1] += over
-        idle = 0
+        figures[3] += 1
         fresh = figures[1] == 0 and figures[0] < figures[2]
     if fresh:
         for v in range(vertices):

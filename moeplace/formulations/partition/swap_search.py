@@ -13,10 +13,12 @@ from moeplace.formulations.partition.swap_kernels import search_swaps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from moeplace.formulations.partition.clock import Clock
     from moeplace.formulations.partition.hypergraph import Hypergraph
     from moeplace.formulations.partition.room import Room
 
 SWEEPS = 50  # of a descent over all pairs, at most
+LOOK = 4096  # swaps of a descent between two looks at the clock
 
 
 class SwapSearch:
@@ -56,7 +58,7 @@ class SwapSearch:
         rank_load = np.zeros(ranks, np.int64)
         np.add.at(rank_load, self.part, graph.load)
         excess = int(np.maximum(0, rank_load - room.load).sum())
-        self._figures = np.array([value, excess, UNSET if excess else value], np.int64)
+        self._figures = np.array([value, excess, UNSET if excess else value, 0], np.int64)
         self._random = np.random.default_rng(seed).integers(1, 2**63, 1, dtype=np.uint64)
         self._arrays = (
             graph.net_start, graph.pin, graph.net_weight, graph.vertex_start, graph.net,
@@ -79,13 +81,22 @@ class SwapSearch:
         """Σ w · λ of the best partition within the caps, 2^62 without any."""
         return int(self._figures[2])
 
-    def descend(self, price: float) -> None:
-        """Take every swap that helps, until none does."""
-        self.anneal(price, 0.0, 0.0, SWEEPS * self.graph.num_vertices * self._arrays[10].size)
+    def descend(self, price: float, clock: Clock) -> None:
+        """Take every swap that helps, until none does or the time is over."""
+        every = self.graph.num_vertices * self._arrays[10].size
+        begin = quiet = 0
+        while quiet < every and begin < SWEEPS * every and (begin == 0 or not clock.out_of_time()):
+            before = self._figures[3]
+            self._propose(price, 0.0, 0.0, begin, min(LOOK, every))
+            begin += min(LOOK, every)
+            quiet = quiet + LOOK if self._figures[3] == before else 0
 
     def anneal(self, price: float, hot: float, cold: float, proposals: int) -> None:
         """Propose random swaps while the temperature falls."""
+        self._propose(price, hot, cold, 0, proposals)
+
+    def _propose(self, price: float, hot: float, cold: float, begin: int, proposals: int) -> None:
         search_swaps(
             *self._arrays, float(price), self._figures, self.best, self._random, hot, cold,
-            proposals,
+            begin, proposals,
         )  # fmt: skip
