@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.errors import InfeasibleError, InputError
+from moeplace.placement.cover import cover_use
 from moeplace.placement.dispatch import replica_weight, weight_per_rank
 from moeplace.placement.migration import moved_replicas
 from moeplace.placement.problem import check_shape
@@ -178,35 +179,22 @@ def _split(
 
 def _cover(problem: Problem, placement: Placement, layer: int) -> LayerUse:
     """Serve every token by as few ranks as a greedy cover finds; sources do not matter."""
-    from moeplace.placement.kernels import cover_use
-
-    sets = _token_sets(problem, layer)
     plan = problem.plan
-    slot = np.argsort(placement.expert_of_slot[layer], kind="stable")
-    slot = slot[placement.expert_of_slot[layer, slot] >= 0]
-    start = np.zeros(problem.num_experts + 1, np.int64)
-    np.cumsum(placement.replica_count[layer], out=start[1:])
-    rank, number = np.nonzero(plan.members.T)
-    member_start = np.zeros(problem.num_ranks + 1, np.int64)
-    np.cumsum(np.bincount(rank, minlength=problem.num_ranks), out=member_start[1:])
-    served, touches, distinct = cover_use(
-        sets.ids,
-        sets.weight,
-        start,
-        slot.astype(np.int64),
+    use = cover_use(
+        _token_sets(problem, layer),
+        placement.expert_of_slot[layer],
         placement.rank_of_slot,
-        member_start,
-        number.astype(np.int64),
-        problem.num_ranks,
-        plan.num_sets,
+        problem.num_experts,
+        plan.members,
     )
-    pairs = float(served.sum())
-    share = served / pairs if pairs > 0 else served
+    pairs = float(use.slot_pairs.sum())
+    share = use.slot_pairs / pairs if pairs > 0 else use.slot_pairs
+    touches = use.touches
     if plan.dedup == "none":
         touches = problem.top_k * np.bincount(
             placement.rank_of_slot, weights=share, minlength=problem.num_ranks
         )
-    return LayerUse(share, touches[None, :], float(distinct))
+    return LayerUse(share, touches[None, :], use.ranks_per_token)
 
 
 def _token_sets(problem: Problem, layer: int) -> TokenSets:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from moeplace.errors import InputError
+from moeplace.placement.cover import cover_use, even_shares
 from moeplace.placement.dispatch import least_load_split, replica_weight
-from moeplace.placement.kernels import cover_use
+from moeplace.traces import TokenSets
 
 
 def random_layer(rng, experts=6, ranks=4, slots=3):
@@ -64,22 +65,10 @@ def test_unknown_policy_is_refused():
 
 
 def cover(tokens, expert_of_slot, rank_of_slot, ranks=4, experts=6):
-    """Run the kernel with one destination set per rank."""
-    slot = np.argsort(expert_of_slot, kind="stable")
-    slot = slot[expert_of_slot[slot] >= 0]
-    counts = np.bincount(expert_of_slot[slot], minlength=experts)
-    start = np.concatenate([[0], np.cumsum(counts)])
-    return cover_use(
-        np.asarray(tokens, np.int32),
-        np.ones(len(tokens)),
-        start.astype(np.int64),
-        slot.astype(np.int64),
-        rank_of_slot,
-        np.arange(ranks + 1),
-        np.arange(ranks),
-        ranks,
-        ranks,
-    )
+    """Return slot pairs, touches and λ with one destination set per rank."""
+    sets = TokenSets(np.asarray(tokens, np.int32), np.ones(len(tokens)))
+    use = cover_use(sets, expert_of_slot, rank_of_slot, experts, np.eye(ranks, dtype=bool))
+    return use.slot_pairs, use.touches, use.ranks_per_token
 
 
 def test_cover_serves_every_expert_once_on_ranks_that_hold_it():
@@ -122,3 +111,54 @@ def test_cover_uses_a_copy_that_spares_a_rank():
     beside = np.array([0, 1, 1, -1, 2, 3, 4, 5], np.int32)
     assert cover([[0, 1]], apart, rank_of_slot)[2] == 2
     assert cover([[0, 1]], beside, rank_of_slot)[2] == 1
+
+
+def test_cover_uses_an_even_split_of_equals():
+    """One token type may go to either of two ranks: half goes to each."""
+    rank_of_slot = np.repeat(np.arange(3, dtype=np.int32), 2)
+    both = np.array([0, 1, 0, 1, 2, 3], np.int32)
+    pairs, touches, distinct = cover([[0, 1]], both, rank_of_slot, 3, 4)
+    np.testing.assert_allclose(pairs, [0.5, 0.5, 0.5, 0.5, 0, 0])
+    np.testing.assert_allclose(touches, [0.5, 0.5, 0])
+    assert distinct == 1
+
+
+def test_cover_spares_the_rank_that_is_busy_anyway():
+    """Expert 1 is alone on rank 0 and takes half of the tokens: the others all go to rank 1."""
+    rank_of_slot = np.repeat(np.arange(2, dtype=np.int32), 2)
+    pairs, touches, _ = cover([[0], [1]], np.array([0, 1, 0, 2], np.int32), rank_of_slot, 2, 3)
+    np.testing.assert_allclose(pairs, [0, 0.5, 0.5, 0])
+    np.testing.assert_allclose(touches, [0.5, 0.5])
+
+
+def test_even_shares_reach_the_largest_confined_load():
+    """The largest load is max over rank subsets U of what can only go to U, divided by |U|."""
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        base, amount = rng.random(4), 2 * rng.random(5)
+        subsets = [u for size in (2, 3, 4) for u in combinations(range(4), size)]
+        choices = [subsets[i] for i in rng.choice(len(subsets), 5, replace=False)]
+        start = np.concatenate([[0], np.cumsum([len(c) for c in choices])])
+        ranks = np.concatenate(choices)
+        share = even_shares(base, start, ranks, amount)
+        assert (share >= 0).all()
+        np.testing.assert_allclose(np.add.reduceat(share, start[:-1]), 1)
+        poured = np.repeat(amount, np.diff(start)) * share
+        load = base + np.bincount(ranks, weights=poured, minlength=4)
+        confined = max(
+            (base[list(u)].sum() + sum(a for a, c in zip(amount, choices, strict=True)
+                                       if set(c) <= set(u))) / size
+            for size in range(1, 5)
+            for u in combinations(range(4), size)
+        )  # fmt: skip
+        assert load.max() == pytest.approx(confined, rel=1e-6)
+        order = rng.permutation(5)  # whatever the order of the choices
+        again = even_shares(
+            base,
+            np.concatenate([[0], np.cumsum(np.diff(start)[order])]),
+            np.concatenate([choices[v] for v in order]),
+            amount[order],
+        )
+        np.testing.assert_array_equal(
+            again, np.concatenate([share[start[v] : start[v + 1]] for v in order])
+        )

@@ -14,6 +14,9 @@ from fractions import Fraction
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from moeplace.placement.cover import even_shares
 from moeplace.placement.dispatch import least_load_split
 
 if TYPE_CHECKING:
@@ -136,25 +139,87 @@ def choices(options: list[Shares]) -> Iterator[tuple[Choice, Fraction]]:
         yield tuple(slot for slot, _ in picked), math.prod(chance for _, chance in picked)
 
 
+Served = tuple[dict[int, int], list[tuple[tuple[int, ...], list[int], bool]]]
+
+
 def cover_choice(
     experts: list[int], replicas: dict[int, list[int]], rank_of_slot: list[int], ranks: int
-) -> Choice:
+) -> Served:
     """Return who serves a token under ``cover``, from the policy's description.
 
-    Ranks of experts with one replica first, then the rank that serves most of the rest until
-    none is left. Equals, and an expert's place among the chosen ranks, go by the order that
-    starts at (sum of the experts) mod R.
+    The rank of each expert where there is one, and the choices: (ranks, experts, whether all of
+    them go to the same one).
     """
-    order = [(sum(experts) + step) % ranks for step in range(ranks)]
     homes = {e: {rank_of_slot[s] for s in replicas[e]} for e in experts}
-    chosen = {rank_of_slot[replicas[e][0]] for e in experts if len(replicas[e]) == 1}
-    while left := [e for e in experts if not homes[e] & chosen]:
-        chosen.add(max(order, key=lambda rank: sum(rank in homes[e] for e in left)))
-    served = []
+    certain = {e: min(homes[e]) for e in experts if len(homes[e]) == 1}
+    chosen = set(certain.values())
+    choices = []
     for e in experts:
-        rank = next(r for r in order if r in homes[e] & chosen)
-        served.append(next(s for s in replicas[e] if rank_of_slot[s] == rank))
-    return tuple(served)
+        here = tuple(sorted(homes[e] & chosen))
+        if len(homes[e]) > 1 and len(here) == 1:
+            certain[e] = here[0]
+        elif len(homes[e]) > 1 and here:
+            choices.append((here, [e], False))
+    left = [e for e in experts if not homes[e] & chosen]
+    order = [(sum(experts) + step) % ranks for step in range(ranks)]
+    while left:
+        held = {rank: [e for e in left if rank in homes[e]] for rank in order}
+        most = max(len(those) for those in held.values())
+        best = [rank for rank in order if len(held[rank]) == most]
+        if most == len(left) and len(best) > 1:
+            choices.append((tuple(sorted(best)), left, True))
+            break
+        certain.update(dict.fromkeys(held[best[0]], best[0]))
+        left = [e for e in left if best[0] not in homes[e]]
+    return certain, choices
+
+
+def cover_fractions(
+    tokens: list[tuple[list[int], Fraction]],
+    replicas: dict[int, list[int]],
+    rank_of_slot: list[int],
+    ranks: int,
+) -> dict[tuple[int, ...], list[Fraction]]:
+    """Return how each choice is split; the split itself is held to its theorem in test_dispatch."""
+    base = [Fraction(0)] * ranks
+    amount: dict[tuple[int, ...], Fraction] = {}
+    for experts, weight in tokens:
+        certain, choices = cover_choice(experts, replicas, rank_of_slot, ranks)
+        for rank in certain.values():
+            base[rank] += weight
+        for ways, those, _ in choices:
+            amount[ways] = amount.get(ways, Fraction(0)) + weight * len(those)
+    start = np.cumsum([0, *(len(ways) for ways in amount)])
+    share = even_shares(
+        np.array([float(x) for x in base]),
+        start,
+        np.array([rank for ways in amount for rank in ways], np.int64),
+        np.array([float(x) for x in amount.values()]),
+    )
+    return {
+        ways: [Fraction(float(x)) for x in share[start[v] : start[v + 1]]]
+        for v, ways in enumerate(amount)
+    }
+
+
+def cover_ways(
+    experts: list[int],
+    replicas: dict[int, list[int]],
+    rank_of_slot: list[int],
+    ranks: int,
+    fractions: dict[tuple[int, ...], list[Fraction]],
+) -> Iterator[tuple[Choice, Fraction]]:
+    """Yield every way to serve a token under ``cover``, with its probability."""
+    certain, choices = cover_choice(experts, replicas, rank_of_slot, ranks)
+    options = [list(zip(ways, fractions[ways], strict=True)) for ways, _, _ in choices]
+    for picked in product(*options):
+        rank_of = dict(certain)
+        for (rank, _), (_, those, _) in zip(picked, choices, strict=True):
+            rank_of.update(dict.fromkeys(those, rank))
+        slots = tuple(
+            next(s for s in replicas[e] if rank_of_slot[s] == rank_of[e]) for e in experts
+        )
+        yield slots, math.prod((chance for _, chance in picked), start=Fraction(1))
 
 
 def landing_rank(source: int, node: int, node_of_rank: list[int]) -> int:
@@ -223,21 +288,24 @@ def _layer_cost(problem: Problem, placement: Placement, layer: int) -> LayerCost
         )
         return [(slot, Fraction(1, len(slots))) for slot in slots]
 
+    fractions: dict[tuple[int, ...], list[Fraction]] = {}
+    if problem.dispatch == "cover":
+        fractions = cover_fractions(_weighted_tokens(problem, layer), replicas, rank_of_slot, ranks)
+
     def ways(experts: list[int], source: int) -> Iterator[tuple[Choice, Fraction]]:
         if problem.dispatch == "cover":
-            return iter([(cover_choice(experts, replicas, rank_of_slot, ranks), Fraction(1))])
+            return cover_ways(experts, replicas, rank_of_slot, ranks, fractions)
         return choices([options(expert, source) for expert in experts])
 
     # Loads: the share of every slot, sources uniform.
     share = [Fraction(0)] * placement.num_slots
     if problem.dispatch == "cover":
-        sets = problem.workload.token_sets[layer]
-        tokens_of = [([int(e) for e in ids if e >= 0], Fraction(float(w)))
-                     for ids, w in zip(sets.ids, sets.weight, strict=True)]  # fmt: skip
+        tokens_of = _weighted_tokens(problem, layer)
         pairs = sum(len(experts) * weight for experts, weight in tokens_of)
         for experts, weight in tokens_of:
-            for slot in cover_choice(experts, replicas, rank_of_slot, ranks):
-                share[slot] += weight / pairs
+            for slots, chance in ways(experts, 0):
+                for slot in slots:
+                    share[slot] += weight / pairs * chance
     else:
         for expert in range(placement.num_experts):
             for source in range(ranks):
@@ -345,6 +413,14 @@ def _tokens(
                 amount = pairs * weight / sum(load) / problem.num_ranks * chance
                 if amount:
                     yield amount, source, [rank_of_slot[slot]]
+
+
+def _weighted_tokens(problem: Problem, layer: int) -> list[tuple[list[int], Fraction]]:
+    sets = problem.workload.token_sets[layer]
+    return [
+        ([int(e) for e in ids if e >= 0], Fraction(float(w)))
+        for ids, w in zip(sets.ids, sets.weight, strict=True)
+    ]
 
 
 def _set_tokens(problem: Problem, layer: int, ways: Ways, rank_of_slot: list[int]) -> Tokens:
