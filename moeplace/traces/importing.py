@@ -353,10 +353,10 @@ def _finish(
     partial.rename(target)
     return ImportReport(
         target,
-        int(manifest["tokens"]),  # type: ignore[call-overload]
+        int(manifest["tokens"]),
         offset if known else None,
         len(parts),
-        int(manifest["source_bytes"]),  # type: ignore[call-overload]
+        int(manifest["source_bytes"]),
         resumed,
         tuple(messages),
         tuple(warnings),

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from moeplace.errors import InputError, UsageError
 from moeplace.traces.importers.registry import find_importer
-from moeplace.traces.npz import read_npz_workload, write_npz
+from moeplace.traces.npz import first_line, read_npz_workload, write_npz
 from moeplace.traces.shipped import shipped_trace, shipped_workload, shipped_workloads
+from moeplace.traces.stored import StoredTrace, open_trace
 from moeplace.traces.trace import PHASES, RoutingTrace
 from moeplace.traces.workload import Workload
 
 if TYPE_CHECKING:
+    from moeplace.traces.importers.options import ImportOptions
     from moeplace.traces.importers.registry import Importer
 
 
@@ -22,6 +24,7 @@ def load_trace(
     *,
     num_experts: int | None = None,
     name: str | None = None,
+    options: ImportOptions | None = None,
 ) -> RoutingTrace:
     """Read a routing trace.
 
@@ -35,6 +38,8 @@ def load_trace(
         Logical experts per layer, for formats that do not say it.
     name
         What to call the trace.
+    options
+        Facts that some formats lack, see `ImportOptions`.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def load_trace(
     if format is None and _is_shipped(path):
         return shipped_trace(str(path))
     importer = _importer(path, format)
-    result = importer.read(Path(path), num_experts=num_experts, name=name)
+    result = importer.read(Path(path), num_experts=num_experts, name=name, options=options)
     if isinstance(result, Workload):
         raise InputError(
             f"{path}: {importer.name} files hold loads, not tokens; use them as a workload"
@@ -59,6 +64,7 @@ def load_workload(
     phase: str | None = None,
     num_experts: int | None = None,
     name: str | None = None,
+    options: ImportOptions | None = None,
 ) -> Workload:
     """Read a workload: loads, or a trace that is reduced to one.
 
@@ -74,6 +80,8 @@ def load_workload(
         Logical experts per layer, for formats that do not say it.
     name
         What to call the workload.
+    options
+        Facts that some formats lack, see `ImportOptions`.
 
     Raises
     ------
@@ -93,8 +101,14 @@ def load_workload(
                 Path(path), phase=phase, num_experts=num_experts, name=name
             )
         else:
-            result = importer.read(Path(path), num_experts=num_experts, name=name)
-            if isinstance(result, RoutingTrace):
+            result: RoutingTrace | StoredTrace | Workload
+            if importer.name == "parquet":
+                result = _opened(Path(path), name)
+            else:
+                result = importer.read(
+                    Path(path), num_experts=num_experts, name=name, options=options
+                )
+            if not isinstance(result, Workload):
                 result = Workload.from_trace(result, phase=phase)
             workload = result
     if phase is not None and workload.phase not in (None, phase):
@@ -132,6 +146,13 @@ def save_trace(trace: RoutingTrace, path: str | Path) -> None:
         write_parquet_file(trace, target)
     else:
         write_parquet_folder(trace, target)
+
+
+def _opened(path: Path, name: str | None) -> StoredTrace:
+    try:
+        return open_trace(path, name=name)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: malformed trace ({first_line(error)})") from error
 
 
 def _is_shipped(path: str | Path) -> bool:

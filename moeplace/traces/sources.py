@@ -18,13 +18,18 @@ from moeplace.traces.trace import RoutingTrace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from moeplace.traces.importers.options import ImportOptions
     from moeplace.traces.workload import Workload
 
 NAMES_SHOWN = 3  # of files taken together, in the name of what they make
 
 
 def load_source(
-    path: str | Path, format: str | None = None, *, num_experts: int | None = None
+    path: str | Path,
+    format: str | None = None,
+    *,
+    num_experts: int | None = None,
+    options: ImportOptions | None = None,
 ) -> RoutingTrace | Workload:
     """Read a file as what it is: a routing trace, or loads alone.
 
@@ -36,6 +41,8 @@ def load_source(
         Name of an importer; by default the content decides.
     num_experts
         Logical experts per layer, for formats that do not say it.
+    options
+        Other facts that some formats lack.
 
     Raises
     ------
@@ -43,8 +50,8 @@ def load_source(
         If it is missing, unreadable or invalid.
     """
     if _holds_loads(path, format):
-        return load_workload(path, format, num_experts=num_experts)
-    return load_trace(path, format, num_experts=num_experts)
+        return load_workload(path, format, num_experts=num_experts, options=options)
+    return load_trace(path, format, num_experts=num_experts, options=options)
 
 
 def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:

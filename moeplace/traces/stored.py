@@ -294,4 +294,4 @@ def _checked(path: Path, meta: Any) -> dict[str, Any]:
 
 
 def _of_phase(chunk: RoutingTrace, phase: str) -> RoutingTrace:
-    return chunk.select(chunk.phase == PHASES.index(phase))
+    return chunk.select(np.asarray(chunk.phase) == PHASES.index(phase))

@@ -20,12 +20,13 @@ from moeplace.traces.token_sets import unique_token_sets
 from moeplace.traces.trace import PHASES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from moeplace.models import ModelSpec
     from moeplace.traces.anchors import AnchoredSets
+    from moeplace.traces.stored import StoredTrace
     from moeplace.traces.token_sets import TokenSets
     from moeplace.traces.trace import RoutingTrace
 
@@ -119,18 +120,24 @@ class Workload:
     @classmethod
     def from_trace(
         cls,
-        trace: RoutingTrace,
+        trace: RoutingTrace | StoredTrace,
         *,
         phase: str | None = None,
         name: str | None = None,
         anchored: bool = False,
+        max_tokens: int | None = None,
+        on_tokens: Callable[[int], None] | None = None,
     ) -> Workload:
         """Reduce a trace to exact loads, weighted unique token sets and transitions.
+
+        A stored trace is read once in bounded memory. Loads and transitions are exact; above
+        `max_tokens` the token sets are those of a uniform sample, with weights raked to the loads,
+        and `source` says so.
 
         Parameters
         ----------
         trace
-            The recorded tokens.
+            The recorded tokens, in memory or stored (`open_trace`).
         phase
             Take the tokens of one phase only.
         name
@@ -138,12 +145,21 @@ class Workload:
         anchored
             Also keep token sets with the anchors before and in their layer, which ``stay``
             execution needs; they take at most as many rows as there are tokens.
+        max_tokens
+            Tokens behind the token sets; by default all of a trace in memory, 131,072 of a stored
+            one.
+        on_tokens
+            Called with the tokens of a stored trace read so far.
 
         Raises
         ------
         InputError
             If no token is left, or the phase is not recorded.
         """
+        from moeplace.traces.stored import StoredTrace
+
+        if isinstance(trace, StoredTrace) or max_tokens is not None:
+            return _from_pass(trace, phase, name, anchored, max_tokens, on_tokens)
         if phase is not None:
             trace = trace.select_phase(phase)
         elif trace.phase is not None and trace.num_tokens and np.ptp(trace.phase) == 0:
@@ -400,6 +416,44 @@ class Workload:
     def replace(self, **changes: Any) -> Workload:
         """Return a copy with some attributes changed."""
         return replace(self, **changes)
+
+
+def _from_pass(
+    trace: RoutingTrace | StoredTrace,
+    phase: str | None,
+    name: str | None,
+    anchored: bool,
+    max_tokens: int | None,
+    on_tokens: Callable[[int], None] | None,
+) -> Workload:
+    from moeplace.traces.reduce import MAX_TOKENS, reduce_trace
+
+    found = reduce_trace(
+        trace,
+        phase=phase,
+        max_tokens=max_tokens or MAX_TOKENS,
+        anchored=anchored,
+        on_tokens=on_tokens,
+    )
+    source = str(trace.meta.get("source", ""))
+    if found.sampled < found.tokens:
+        note = f"token sets from {found.sampled:,} of {found.tokens:,} tokens"
+        source = f"{source}; {note}" if source else note
+    if phase is None and len(found.phases) == 1:
+        phase = PHASES[min(found.phases)]
+    return Workload(
+        load=found.load,
+        top_k=trace.top_k,
+        layer_ids=trace.layer_ids,
+        name=name or trace.name,
+        token_sets=found.token_sets,
+        token_sets_kind="measured",
+        phase=phase,
+        num_tokens=round(max(s.total_weight for s in found.token_sets)),
+        source=source,
+        transition_counts=found.transitions,
+        anchored=found.anchored,
+    )
 
 
 def _tokens_behind(load: NDArray[np.float64], top_k: int | None) -> int:

@@ -70,7 +70,15 @@ def coverage(halves: NDArray[Any], share: float = SHARE) -> Coverage:
         found["held"].append(crossed / total)
         crossed = _popular(first, second, size) + _popular(second, first, size)
         found["held_popular"].append(crossed / total)
-    return Coverage(*(tuple(float(v) for v in values) for values in found.values()), size / experts)
+    lists = {name: tuple(float(v) for v in values) for name, values in found.items()}
+    return Coverage(
+        top_expert=lists["top"],
+        conditional=lists["own"],
+        popularity=lists["popular"],
+        held_out=lists["held"],
+        held_out_popularity=lists["held_popular"],
+        random=size / experts,
+    )
 
 
 def repeat_share(table: NDArray[Any], top_k: int) -> NDArray[np.float64]:

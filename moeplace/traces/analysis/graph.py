@@ -68,7 +68,7 @@ def coactivation_graph(tally: Tally, layer: int, *, min_lift: float = MIN_LIFT) 
     row = tally.layer_ids.index(layer)
     load, pairs = tally.load[row], tally.pairs[row]
     lift = pair_lift(pairs, load)
-    graph = nx.Graph(layer=layer, trace=tally.name)
+    graph: Any = nx.Graph(layer=layer, trace=tally.name)
     graph.add_nodes_from((e, {"load": float(load[e])}) for e in range(load.size))
     first, second = np.nonzero(np.triu(pairs, 1) * (lift >= min_lift))
     graph.add_edges_from(

@@ -203,7 +203,7 @@ def _read_regular(
             size = os.fstat(stream.fileno()).st_size
             space.hold(size + PADDING)
             text = space.text[: size + PADDING]
-            if stream.readinto(memoryview(text)[:size]) != size:
+            if stream.readinto(text[:size].data) != size:
                 return None
             text[size:] = 0
     except OSError:

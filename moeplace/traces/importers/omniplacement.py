@@ -97,7 +97,7 @@ def _folder(path: Path) -> dict[int, NDArray[Any]]:
 
 def _numbers(file: Path) -> NDArray[Any]:
     lines = file.read_bytes().splitlines()
-    rows = []
+    rows: list[list[int]] = []
     for number, line in enumerate(lines, 1):
         try:
             rows.append([int(text) for text in line.split()])
@@ -143,7 +143,7 @@ def _csv(path: Path, content: bytes) -> dict[int, NDArray[Any]]:
         raise InputError(f"{path}: neither a log of dumped activations nor columns ep_0, ep_1, ...")
     if not content.endswith(b"\n"):
         raise InputError(f"{path}: byte {len(content):,}: the last line has no end; cut?")
-    rows = []
+    rows: list[list[float]] = []
     for number, line in enumerate(lines[1:], 2):
         label, *cells = line.split(",")
         if label != f"layer_{len(rows)}" or len(cells) != len(header) - 1:

@@ -131,14 +131,15 @@ class Importer:
         if hasattr(module, "read_units"):
             whole: RoutingTrace = module.read_units(units, options, bad)
             return whole
-        traces = []
+        traces: list[RoutingTrace] = []
         for unit in units:
             try:
                 if hasattr(module, "read_unit"):
                     traces.append(module.read_unit(unit, options, bad))
                 else:
+                    read: Any = self.read
                     traces.append(
-                        self.read(Path(unit.path), num_experts=options.num_experts, options=options)
+                        read(Path(unit.path), num_experts=options.num_experts, options=options)
                     )
             except InputError as error:
                 if bad is None:

@@ -102,12 +102,10 @@ def read_unit(unit: Unit, options: ImportOptions, bad: list[str] | None = None) 
             continue
         for ids, prompt in found:
             if parts and ids.shape[1:] != parts[0].shape[1:]:
-                error = InputError(
-                    f"{where}: (layers, top_k) is {ids.shape[1:]}, {parts[0].shape[1:]} before"
-                )
+                text = f"{where}: (layers, top_k) is {ids.shape[1:]}, {parts[0].shape[1:]} before"
                 if bad is None:
-                    raise error
-                bad.append(str(error))
+                    raise InputError(text)
+                bad.append(text)
                 continue
             parts.append(ids)
             prompts.append(prompt)

@@ -45,7 +45,7 @@ def trace_of_columns(
     weights = None
     if "weights" in columns:
         weights = _cells(path, columns["weights"], "weights", np.float64)
-    rest = {
+    rest: dict[str, Any] = {
         name: _column(path, name, columns[name])
         for name in ("token", "request", "position", "phase", "domain", "layer")
         if name in columns
