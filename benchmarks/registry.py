@@ -37,6 +37,7 @@ CASES = {
     for case in (
         Case("commands", "Commands from start to end", "benchmarks.commands:report"),
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
+        Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
         Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
     )
