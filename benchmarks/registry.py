@@ -39,6 +39,7 @@ CASES = {
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
+        Case("qap", "Quadratic assignment (QAPLIB)", "benchmarks.qap:report"),
         Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
     )
 }
