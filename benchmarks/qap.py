@@ -98,7 +98,8 @@ def solve_all(files: Sequence[Path], time_limit_s: float, seed: int) -> str:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.qap", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help="seconds an instance")
+    limit_help = "seconds an instance"
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help=limit_help)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="name of an instance; repeatable")
     given = parser.parse_args(arguments)
