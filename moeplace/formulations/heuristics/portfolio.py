@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.formulations.heuristics.balance import balanced_table
 from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
 from moeplace.formulations.heuristics.lpt import balance_swaps, greedy_replicas, lpt_table
+from moeplace.formulations.heuristics.movement import few_moves
 from moeplace.formulations.heuristics.policy_search import polish
 from moeplace.formulations.heuristics.robust import robust
 from moeplace.formulations.heuristics.simple import contiguous
@@ -40,6 +42,7 @@ CHUNK = 20  # layers between two reports
 PASSES = 8
 PROMISING = 1.3  # a contiguous start this much worse than the result is not worth a descent
 VOLUMES = ("copies", "hops")
+LOADS = ("balance", "time")
 MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
 
@@ -49,8 +52,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
     kernel times, without and with redundant experts; where replicas bring traffic or spare it,
     the best placement found without any, and for dispatch ``cover`` copies added to it; the
-    current placement; and `initial`. Deterministic for a seed
-    unless a time limit cuts it short.
+    current placement, also balanced within the limit of moves; and `initial`. Deterministic for
+    a seed unless a time limit cuts it short.
     """
     if problem.scenarios:
         return robust(problem, run, initial, auto)
@@ -70,6 +73,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     if problem.current is not None:
         candidates = [_relabeled(problem, placement) for placement in candidates]
         candidates.append(without_duplicates(problem, problem.current))
+        if problem.max_moves and problem.objective in LOADS:
+            candidates.append(few_moves(problem, run))
     if initial is not None:
         candidates.append(initial)
     solved = _descend(problem, run, candidates)
@@ -169,6 +174,11 @@ def _packings(problem: Problem) -> list[Placement]:
             table = lpt_table(weight, count, problem.num_ranks, slots)
             table = balance_swaps(weight, table, problem.num_ranks)
             packed.append(to_placement(problem, widened(problem, table)))
+    if problem.objective == "balance":
+        table = balanced_table(
+            share, problem.num_ranks, problem.slots_per_rank, usable_replicas(problem)
+        )
+        packed.append(to_placement(problem, table))
     return packed
 
 
