@@ -153,11 +153,7 @@ def remote_bound(problem: Problem) -> NDArray[np.float64]:
     are remote, at most min(top_k, slots) of them on one rank.
     """
     chance = problem.top_k * problem.load_share
-    if problem.redundant:
-        further = np.repeat(np.sort(chance, axis=1)[:, ::-1], problem.num_ranks - 1, axis=1)
-        extra = further[:, : problem.redundant].sum(axis=1)
-    else:
-        extra = np.zeros(problem.num_layers)
+    extra = _further_chances(problem, chance)
     total = chance.sum(axis=1)
     remote = np.maximum(total - (total + extra) / problem.num_ranks, 0.0)
     shared = 1 if problem.dedup == "none" else min(problem.top_k, problem.slots_per_rank)
@@ -165,19 +161,67 @@ def remote_bound(problem: Problem) -> NDArray[np.float64]:
     return least
 
 
-def spread_bound(
+@dataclass(frozen=True)
+class Spread:
+    """The least of a peak over links as a linear function of what must be touched.
+
+    Attributes
+    ----------
+    per_rank_touch, per_node_touch
+        What another touched rank, or node, of a token adds, ≥ 0.
+    per_draw
+        What is taken off per token that a single rank could draw, ≥ 0.
+    """
+
+    per_rank_touch: float
+    per_node_touch: float
+    per_draw: float
+
+    def least(self, touches: TouchBounds) -> NDArray[np.float64]:
+        """Return (layers,) the value, for any numbers of touches."""
+        value: NDArray[np.float64] = (
+            self.per_rank_touch * touches.ranks
+            + self.per_node_touch * touches.nodes
+            - self.per_draw * touches.most_per_rank
+        )
+        return np.maximum(value * (1 - MARGIN), 0.0)
+
+
+def most_at_home(problem: Problem) -> NDArray[np.float64]:
+    """Return (layers,) the most copies a token can be spared on its own rank, for any policy.
+
+    A token starts on rank s with chance 1/R and touches it, if it does, once; it can only if one
+    of its experts has a replica there. See :func:`remote_bound` for the sum of these chances.
+    """
+    chance = problem.top_k * problem.load_share
+    total = chance.sum(axis=1) + _further_chances(problem, chance)
+    least: NDArray[np.float64] = np.minimum(total / problem.num_ranks, 1.0)
+    return least
+
+
+def _further_chances(problem: Problem, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (layers,) the most that N further replicas add to the activation chances."""
+    if not problem.redundant:
+        return np.zeros(problem.num_layers)
+    further = np.repeat(np.sort(chance, axis=1)[:, ::-1], problem.num_ranks - 1, axis=1)
+    most: NDArray[np.float64] = further[:, : problem.redundant].sum(axis=1)
+    return most
+
+
+def spread_dual(
     problem: Problem,
     touches: TouchBounds,
     per_link: NDArray[np.float64] | None,
     linear: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return (layers,) the least of max over links (per_link · touches) + linear · touches.
+) -> Spread:
+    """Return a dual solution of the least of max over links (per_link · touches) + linear costs.
 
     A linear relaxation over the expected touches c of ranks and sets: Σ_r c_r at least the
     distinct-ranks bound, c_r at most what a rank's slots can draw, a set's touches at least each
     member's and at least the sum of its members' over min(size, top_k). The constraints do not
-    depend on the layer, only their right sides do: one dual solution bounds every layer by weak
-    duality. Valid where sources do not matter (dispatch ``even``, or no replicas).
+    depend on the layer, only their right sides do: one dual solution, made for the means over the
+    layers, bounds every layer by weak duality. Valid where sources do not matter (dispatch
+    ``even``, or no replicas).
     """
     from scipy.optimize import linprog
     from scipy.sparse import csr_array, vstack
@@ -186,12 +230,16 @@ def spread_bound(
     sets, ranks = plan.members.shape
     # variables: touches of sets (J), touches of ranks (R), peak of the links (1)
     width = sets + ranks + 1
+    peak = None if per_link is None or not per_link.size else np.zeros((len(per_link), width))
+    scale = float(np.abs(linear).max(initial=0.0)) or 1.0
+    cost = np.concatenate([linear / scale, np.zeros(ranks + 1)])
     rows: list[csr_array] = []
-    if per_link is not None and per_link.size:
-        peak = np.zeros((per_link.shape[0], width))
-        peak[:, :sets] = per_link
+    if peak is not None and per_link is not None:
+        scale = float(per_link.max()) or 1.0
+        peak[:, :sets] = per_link / scale
         peak[:, -1] = -1.0
         rows.append(csr_array(peak))
+        cost = np.concatenate([linear, np.zeros(ranks), [1.0]])
     inside = plan.members.astype(float)
     size = plan.members.sum(axis=1)
     member_set, member = np.nonzero(plan.members)
@@ -211,43 +259,20 @@ def spread_bound(
         demand[1, ranks:sets] = -1.0  # Σ touches of nodes ≥ least
     demand[2:, sets : sets + ranks] = np.eye(ranks)  # touches of a rank ≤ most
     rows.append(csr_array(demand))
-    matrix = vstack(rows, format="csr")
-
-    def right(layer_ranks: float, layer_nodes: float, most: float) -> NDArray[np.float64]:
-        tail = np.concatenate([[-layer_ranks, -layer_nodes], np.full(ranks, most)])
-        return np.concatenate([np.zeros(fixed), tail])
-
-    cost = np.concatenate([linear, np.zeros(ranks), [1.0 if rows[0].shape[0] else 0.0]])
-    if per_link is None or not per_link.size:
-        cost[-1] = 0.0
-    scale = float(np.abs(cost[:-1]).max(initial=0.0)) or 1.0
-    if per_link is not None and per_link.size:
-        scale = float(per_link.max()) or 1.0
-        matrix = matrix.copy()
-        matrix[: per_link.shape[0], :sets] /= scale
-    else:
-        cost = cost / scale
-    mean = right(
-        float(touches.ranks.mean()),
-        float(touches.nodes.mean()),
-        float(touches.most_per_rank.mean()),
+    right = np.zeros(fixed + 2 + ranks)
+    right[fixed] = -float(touches.ranks.mean())
+    right[fixed + 1] = -float(touches.nodes.mean())
+    right[fixed + 2 :] = float(touches.most_per_rank.mean())
+    solved = linprog(
+        cost, A_ub=vstack(rows, format="csr"), b_ub=right, bounds=(0, None), method="highs"
     )
-    solved = linprog(cost, A_ub=matrix, b_ub=mean, bounds=(0, None), method="highs")
     if solved.status != 0:
-        return np.zeros(problem.num_layers)
-    dual = np.minimum(solved.ineqlin.marginals, 0.0)
-    values = scale * np.array(
-        [
-            dual @ right(*layer)
-            for layer in zip(touches.ranks, touches.nodes, touches.most_per_rank, strict=True)
-        ]
-    )
-    if per_link is not None and per_link.size:
-        values = np.maximum(values, _hottest_replica(problem, per_link))
-    return np.maximum(values * (1 - MARGIN), 0.0)
+        return Spread(0.0, 0.0, 0.0)
+    dual = -scale * np.minimum(solved.ineqlin.marginals, 0.0)
+    return Spread(float(dual[fixed]), float(dual[fixed + 1]), float(dual[fixed + 2 :].sum()))
 
 
-def _hottest_replica(problem: Problem, per_link: NDArray[np.float64]) -> NDArray[np.float64]:
+def hottest_replica(problem: Problem, per_link: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (layers,) what the links around the hottest replica carry at least.
 
     Some replica draws at least h = the least, over all ways to spend the redundancy, of the
