@@ -33,6 +33,7 @@ PATIENCE = 24  # longest rounds that bring nothing before the search ends
 LEAST = 256  # proposals of a slice
 SLICES = 32  # looks at the clock in a round
 HOT, COLD = 0.04, 0.012  # temperatures, relative to the mean load of an expert
+FEW = 25.0  # sets of an expert below which single sets set the temperature
 COOL = 0.015  # the first temperature where a good partition is only finished
 PRICE = 2.0  # Σ w · λ that a unit of load above the cap counts as, at first
 FIRM = 1e3  # the same where the cap goes before everything
@@ -142,8 +143,10 @@ def _round(
     -------
     seconds a proposal took in this one
     """
-    mean_load = max(1.0, float(search.graph.load.mean()))
-    hot, cold = hottest * mean_load, COLD * mean_load
+    graph = search.graph
+    weight = float(graph.net_weight.sum()) / max(1, graph.num_nets)
+    scale = max(1.0, float(graph.load.mean()), FEW * weight)
+    hot, cold = hottest * scale, COLD * scale
     steps = hot * (cold / hot) ** (np.arange(SLICES + 1) / SLICES)
     if pace_s > 0 and clock.remaining_s() < pace_s * length:
         length = int(max(0.0, clock.remaining_s()) / pace_s)

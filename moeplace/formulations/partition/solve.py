@@ -85,7 +85,7 @@ def partition(
     Examples
     --------
     >>> partition([[0, 3], [1, 2], [0, 3, 4]], [5, 4, 1], 6, 2, 3, time_limit_s=None).tolist()
-    [0, 1, 1, 0, 0, 1]
+    [1, 0, 0, 1, 1, 0]
     """
     return find_partition(
         token_sets,
