@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moeplace.cli.commands import hw_validate
 from moeplace.cli.options import FormatOption, group
 from moeplace.cli.output import Format, Output
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 app = group("hw", "Systems: wafers, meshes and GPU clusters.")
+app.command()(hw_validate.validate)
+app.command()(hw_validate.calibrate)
 
 
 @app.command("list")
