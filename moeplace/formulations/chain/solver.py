@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from moeplace.placement import Placement, Problem
 
 SWEEPS = 6
-SPREADS = (0.3, 1.0, 3.0, 10.0)  # price of uneven loads beside that of copies, for `time`
+SPREADS = (1.0, 3.0)  # price of uneven loads beside that of copies, for `time`
 FIRST_SHARE = 0.4  # of the time limit, for layers on their own
 
 
 def chain(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Place the layers as for ``return``, rename ranks along the chain, then exchange experts.
 
-    Renaming is exact for ``copies`` (kernels ``none`` and ``rank``). Exchanges look at both
+    Renaming is exact for ``copies`` (kernels ``none`` and ``rank``); for ``time`` it looks at the
+    busiest links. Exchanges look at both
     neighbors and at all copies of a layer; for ``time`` they follow linear prices and several
     weights of balance, and the true objective chooses. Replicas come from the first step only. A
     problem with ``return`` execution, or where nothing depends on it, is left to ``auto``.

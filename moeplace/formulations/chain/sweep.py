@@ -18,34 +18,76 @@ if TYPE_CHECKING:
     from moeplace.placement import Placement, Problem
 
 PASSES = 12
+RENAMINGS = 8
 
 
-def rank_flow(problem: Problem, placement: Placement) -> NDArray[np.float64]:
-    """Return (layers − 1, ranks, ranks) copies a token from the rank of its anchor to a rank.
+def rank_flows(
+    problem: Problem, placement: Placement
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (layers, ranks, ranks) copies a token, dispatched and combined.
 
-    Copies that stay on their rank are counted too. Replicas count with their chances.
+    Dispatch goes from the rank of the anchor before (row 0: from the own rank) to each rank,
+    combine from each rank to that of the anchor, which comes first. Copies that stay on their rank
+    are counted too. Replicas count with their chances.
     """
     members = np.eye(problem.num_ranks, dtype=bool)
-    flow = np.zeros((problem.num_layers - 1, problem.num_ranks, problem.num_ranks))
-    before = serving_chance(problem, placement, 0)
-    for layer in range(1, problem.num_layers):
+    shape = (problem.num_layers, problem.num_ranks, problem.num_ranks)
+    dispatch, combine = np.zeros(shape), np.zeros(shape)
+    before: NDArray[np.float64] | None = None
+    for layer in range(problem.num_layers):
         here = serving_chance(problem, placement, layer)
-        flow[layer - 1] = stay_use(problem, layer, before, here, members).dispatch
+        use = stay_use(problem, layer, before, here, members)
+        dispatch[layer], combine[layer] = use.dispatch, use.combine
         before = here
-    return flow
+    return dispatch, combine
 
 
 def renamed(problem: Problem, placement: Placement, price: Prices, seed: int) -> Placement:
     """Give the ranks of every layer the names at which neighbors exchange least.
 
-    Exact for ``copies`` of kernels ``none`` and ``rank``, and for ``hops`` up to six ranks.
+    Exact for ``copies`` of kernels ``none`` and ``rank``, and for ``hops`` up to six ranks. For
+    ``time`` the busiest links decide, from that solution by exchanges of two names; where copies
+    are merged to nodes or along a tree this is a guide.
     """
-    labels = solve_chain(rank_flow(problem, placement), price.distance, seed=seed).labels
+    dispatch, combine = rank_flows(problem, placement)
+    labels = solve_chain(dispatch[1:], price.distance, seed=seed).labels
+    if problem.objective == "time":
+        labels = _by_links(problem, labels, dispatch, combine)
     table = without_duplicates(problem, placement).expert_of_slot
     blocks = table.reshape(problem.num_layers, problem.num_ranks, -1)
     moved = np.empty_like(blocks)
     np.put_along_axis(moved, labels[:, :, None], blocks, axis=1)
     return to_placement(problem, moved.reshape(problem.num_layers, -1))
+
+
+def _by_links(
+    problem: Problem,
+    labels: NDArray[np.int64],
+    dispatch: NDArray[np.float64],
+    combine: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    from moeplace.formulations.chain.rename_kernels import rename_by_links
+
+    topology, ranks = problem.system.topology, problem.num_ranks
+    sizes = problem.system.copy_bytes(problem.model.payload_size)
+    latency = np.array(
+        [
+            [topology.latency_s[topology.route(a, b)].sum() for b in range(ranks)]
+            for a in range(ranks)
+        ]
+    )
+    whole = np.vstack([np.arange(ranks), labels])
+    rename_by_links(
+        whole,
+        dispatch,
+        combine,
+        topology.route_start,
+        topology.route_links,
+        problem.tokens * np.array(sizes)[:, None] / topology.bandwidth_Bps,
+        latency,
+        RENAMINGS,
+    )
+    return whole[1:]
 
 
 def swept(
