@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeplace.formulations.heuristics.balance import balanced_table, max_rank_load
-from moeplace.formulations.heuristics.eplb import checked_policy, checked_weight, eplb_maps
+from moeplace.formulations.heuristics.balance import balanced_table
+from moeplace.formulations.heuristics.eplb import checked_policy, checked_weight
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+CLOSE_ENOUGH = 5e-4  # relative distance from the bound; half of it takes twice as long
 
 
 def rebalance_experts(
@@ -28,7 +30,8 @@ def rebalance_experts(
     groups are not tied to nodes, as in EPLB's global policy; groups and nodes are checked by
     EPLB's own rules, so that the same calls are accepted.
 
-    Complexity: greedy replicas, packing and swaps, about 1 ms for a layer of 256 experts.
+    Complexity: greedy replicas, packing and swaps, about 0.1 ms for a layer of 256 experts. A layer
+    within 0.05 % of the lower bound is left as it is.
 
     Parameters
     ----------
@@ -62,7 +65,9 @@ def rebalance_experts(
         return maps_of_table(np.repeat(row[None, :], layers, axis=0), experts)
     # Only shares matter; this keeps sums of any loads that float64 can hold finite.
     load = load / np.maximum(load.max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    table = balanced_table(load, num_gpus, slots, num_replicas, fill=True)
+    table = balanced_table(
+        load, num_gpus, slots, num_replicas, fill=True, close_enough=CLOSE_ENOUGH
+    )
     _take_better(load, table, num_gpus)
     return maps_of_table(table, experts)
 
@@ -90,9 +95,12 @@ def maps_of_table(
 
 def _take_better(load: NDArray[np.float64], table: NDArray[np.int32], num_gpus: int) -> None:
     """Take EPLB's global map for the layers in which it is better and free of duplicates."""
-    layers, total = table.shape
-    other = eplb_maps(load, total, 1, 1, num_gpus, "global")[0].astype(np.int32)
-    better = max_rank_load(load, other, num_gpus) < max_rank_load(load, table, num_gpus)
-    ordered = np.sort(other.reshape(layers, num_gpus, -1), axis=2)
-    better &= ~(ordered[:, :, 1:] == ordered[:, :, :-1]).any(axis=(1, 2))
-    table[better] = other[better]
+    from moeplace.formulations.heuristics.eplb_kernels import eplb_layer, fullest
+
+    single = load.astype(np.float32)
+    devices = table.reshape(load.shape[0], num_gpus, -1)
+    other = np.empty_like(devices[0])
+    for layer in range(load.shape[0]):
+        eplb_layer(single[layer], other)
+        if fullest(load[layer], other) < fullest(load[layer], devices[layer]):
+            devices[layer] = other

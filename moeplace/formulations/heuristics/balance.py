@@ -27,6 +27,7 @@ def balanced_table(
     *,
     fill: bool = False,
     tries: int = TRIES,
+    close_enough: float = CLOSE_ENOUGH,
 ) -> NDArray[np.int32]:
     """Return (layers, slots) experts, −1 empty, with a small largest rank load in every layer.
 
@@ -44,6 +45,8 @@ def balanced_table(
         Also replicate experts without load until the replicas are used up.
     tries
         Most packings of a layer with changed replica counts.
+    close_enough
+        Relative distance from the lower bound at which a layer is left as it is.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def balanced_table(
     ranks = table.reshape(layers, num_ranks, slots_per_rank)
     share = load / count
     for layer in range(layers):
-        worst = balance_layer(share[layer], ranks[layer], bound[layer] * (1 + CLOSE_ENOUGH))
+        worst = balance_layer(share[layer], ranks[layer], bound[layer] * (1 + close_enough))
         target = bound[layer] * (1 + WORTH_EXCHANGING)
         if worst > target and replicas > load.shape[1] and tries > 0:
             exchange_replicas(

@@ -186,9 +186,10 @@ def _single(
     load = rank_load[full]
     best_slot, best_rank, best_other = -1, -1, -1
     best = load * (1.0 - GAIN)
-    for rank in range(rank_load.size):
-        gap = load - rank_load[rank]
-        if gap <= 0.0:
+    lightest = _lightest(rank_load)
+    for turn in range(-1, rank_load.size):  # the lightest first, it rules out most others
+        rank = lightest if turn < 0 else turn
+        if (load + rank_load[rank]) / 2 >= best:
             continue
         for slot in range(used[full]):
             expert = table[full, slot]
@@ -228,9 +229,10 @@ def _pairs(
     best = load * (1.0 - GAIN)
     best_rank = -1
     i, j, k, m = 0, 0, 0, 0
-    for rank in range(rank_load.size):
-        gap = load - rank_load[rank]
-        if gap <= 0.0:
+    lightest = _lightest(rank_load)
+    for turn in range(-1, rank_load.size):  # the lightest first, it rules out most others
+        rank = lightest if turn < 0 else turn
+        if (load + rank_load[rank]) / 2 >= best:
             continue
         for a in range(used[full]):
             if holds[rank, table[full, a]]:
@@ -255,6 +257,15 @@ def _pairs(
     _swap(full, i, best_rank, k, share, table, rank_load, holds)
     _swap(full, j, best_rank, m, share, table, rank_load, holds)
     return True
+
+
+@njit(cache=True, nogil=True)
+def _lightest(rank_load: NDArray[np.float64]) -> int:
+    lightest = 0
+    for rank in range(1, rank_load.size):
+        if rank_load[rank] < rank_load[lightest]:
+            lightest = rank
+    return lightest
 
 
 @njit(cache=True, nogil=True)
