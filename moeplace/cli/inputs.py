@@ -42,7 +42,13 @@ def build_problem(
     """
     from moeplace.hwmodels import DEDUP_MODES, PHASES, load_system
     from moeplace.models import load_model
-    from moeplace.placement import DISPATCH_POLICIES, OBJECTIVES, RISKS, make_problem
+    from moeplace.placement import (
+        DISPATCH_POLICIES,
+        EXECUTIONS,
+        OBJECTIVES,
+        RISKS,
+        make_problem,
+    )
 
     if options.model is None:
         raise UsageError("give a model with --model; `moeplace model list` shows the known ones")
@@ -53,6 +59,7 @@ def build_problem(
         ("objective", OBJECTIVES),
         ("dedup", DEDUP_MODES),
         ("dispatch", DISPATCH_POLICIES),
+        ("execution", EXECUTIONS),
         ("robust", RISKS),
     ):
         said = getattr(options, name)
@@ -68,6 +75,7 @@ def build_problem(
         "objective": options.objective or "time",
         "dedup": options.dedup,
         "dispatch": options.dispatch or "even",
+        "execution": options.execution or "return",
         "tokens_per_rank": options.tokens_per_rank,
         "slots_per_rank": options.slots_per_rank,
         "weight_dtype": options.weight_dtype,
@@ -179,9 +187,9 @@ def _split(
     from moeplace.traces import RoutingTrace
     from moeplace.traces.sources import load_source
 
-    choice = options.holdout
+    choice, anchored = options.holdout, options.execution == "stay"
     if choice == "none":
-        return _by_phase(trace), {}
+        return _by_phase(trace, anchored), {}
     fraction = DEFAULT_FRACTION if choice is None else _fraction(choice)
     if choice is not None and fraction is None:
         held = load_source(choice, num_experts=model.num_experts)
@@ -193,7 +201,7 @@ def _split(
         share = DEFAULT_FRACTION if fraction is None else fraction
         by = "request" if _has_requests(trace) else "block"
         fit, held = trace.split(share, by, options.seed)
-    workload, other = _by_phase(fit), _by_phase(held)
+    workload, other = _by_phase(fit, anchored), _by_phase(held, anchored)
     reported = _of_phase(other, options.phase or _first_phase(workload))
     return workload, {"holdout": reported, "holdout_by": by, "holdout_fraction": share}
 
@@ -215,14 +223,14 @@ def _has_requests(trace: RoutingTrace) -> bool:
     return trace.request is not None and trace.request.min() != trace.request.max()
 
 
-def _by_phase(trace: RoutingTrace) -> Workload | dict[str, Workload]:
+def _by_phase(trace: RoutingTrace, anchored: bool) -> Workload | dict[str, Workload]:
     """Return the workload of each phase the trace has, or one for all of it."""
     from moeplace.traces import PHASES, Workload
 
     if trace.phase is None:
-        return Workload.from_trace(trace)
+        return Workload.from_trace(trace, anchored=anchored)
     held = [name for code, name in enumerate(PHASES) if (trace.phase == code).any()]
-    return {phase: Workload.from_trace(trace, phase=phase) for phase in held}
+    return {phase: Workload.from_trace(trace, phase=phase, anchored=anchored) for phase in held}
 
 
 def _first_phase(workload: Workload | Mapping[str, Workload]) -> str | None:

@@ -134,6 +134,15 @@ class ProblemOptions:
             help="Which replica serves a token: even (default), nearest, rank_modulo, lp, cover.",
         ),
     ] = None
+    execution: Annotated[
+        str | None,
+        _option(
+            "--execution",
+            metavar="E",
+            help="return (default): tokens go home after every layer; stay: they go on from the "
+            "rank of their main expert, which needs a trace of tokens.",
+        ),
+    ] = None
     objective: Annotated[
         str | None,
         _option("--objective", metavar="O", help="time (default), balance, copies or hops."),

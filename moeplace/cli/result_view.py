@@ -104,6 +104,7 @@ def draw_headline(problem: Mapping[str, Any], out: Output) -> None:
     out.line(
         f"{problem['phase']}, {problem['tokens_per_rank']:,} tokens a rank, "
         f"dedup {problem['dedup']}, dispatch {problem['dispatch']}, "
+        f"{'tokens stay, ' if problem['execution'] == 'stay' else ''}"
         f"{problem['weight_dtype']} weights"
     )
     workload = problem["workload"]

@@ -40,6 +40,13 @@ SOLVERS: dict[str, SolverInfo] = {
             needs=("token_sets",),
         ),
         SolverInfo(
+            "chain",
+            "heuristic",
+            "For tokens that stay with their main expert: ranks renamed and experts exchanged "
+            "along the layers",
+            "moeplace.formulations.chain.solver:chain",
+        ),
+        SolverInfo(
             "lpt",
             "heuristic",
             "Greedy replicas, then longest processing time with a slot cap, no duplicates",

@@ -177,6 +177,7 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
         "redundant": problem.redundant,
         "dedup": problem.dedup,
         "dispatch": problem.dispatch,
+        "execution": problem.execution,
         "objective": problem.objective,
         "weight_dtype": problem.weight_dtype,
         "eplb": eplb_label(problem),

@@ -127,6 +127,11 @@ def solve_beside(
             f"solver {solver!r} solves one workload exactly, this problem has "
             f"{len(problem.scenarios)} scenarios; use auto"
         )
+    if problem.execution == "stay" and info.kind == "exact" and problem.objective != "balance":
+        raise InputError(
+            f"solver {solver!r} solves layers one by one, and execution 'stay' couples them; use "
+            "chain, or execution 'return'"
+        )
     if time_limit_s is not None and not time_limit_s > 0:
         raise InputError(f"time limit is {time_limit_s} s; it must be positive")
     if initial is not None and (broken := slot_violations(problem, initial)):

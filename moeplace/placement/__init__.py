@@ -7,7 +7,13 @@ from moeplace.placement.evaluate import evaluate
 from moeplace.placement.load_cap import layer_imbalance, layer_overload
 from moeplace.placement.migration import keep_slots, moved_replicas, relabel_ranks
 from moeplace.placement.placement import Placement
-from moeplace.placement.problem import DEFAULT_TOKENS_PER_RANK, OBJECTIVES, Problem, make_problem
+from moeplace.placement.problem import (
+    DEFAULT_TOKENS_PER_RANK,
+    EXECUTIONS,
+    OBJECTIVES,
+    Problem,
+    make_problem,
+)
 from moeplace.placement.robust import RISKS, make_robust
 from moeplace.placement.score import SCALARS, Score
 from moeplace.placement.violations import slot_violations, violations
@@ -15,6 +21,7 @@ from moeplace.placement.violations import slot_violations, violations
 __all__ = [
     "DEFAULT_TOKENS_PER_RANK",
     "DISPATCH_POLICIES",
+    "EXECUTIONS",
     "OBJECTIVES",
     "RISKS",
     "SCALARS",

@@ -55,6 +55,10 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     current placement, also balanced within the limit of moves; and `initial`. Deterministic for
     a seed unless a time limit cuts it short.
     """
+    if problem.execution == "stay":
+        from moeplace.formulations.chain.solver import chain
+
+        return chain(problem, run, initial)
     if problem.scenarios:
         return robust(problem, run, initial, auto)
     candidates = [
