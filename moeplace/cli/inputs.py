@@ -80,6 +80,7 @@ def build_problem(
         "slots_per_rank": options.slots_per_rank,
         "weight_dtype": options.weight_dtype,
         "max_load": options.max_load,
+        "groups_on_nodes": options.groups_on_nodes,
         **_current(options, model, system.ranks),
     }
     if options.robust is not None:

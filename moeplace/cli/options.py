@@ -40,6 +40,24 @@ TimeLimitOption = Annotated[
     ),
 ]
 
+BoundEffortOption = Annotated[
+    str,
+    typer.Option(
+        "--bound-effort",
+        metavar="E",
+        help="fast: a second or so; strong: 3 to 100 s a layer, with a certificate.",
+        rich_help_panel=SEARCH,
+    ),
+]
+BoundLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--bound-time-limit",
+        metavar="S",
+        help="Seconds for the strong bound; a bound wherever it stops.",
+        rich_help_panel=SEARCH,
+    ),
+]
 EngineOption = Annotated[
     str,
     typer.Option(
@@ -165,6 +183,13 @@ class ProblemOptions:
             "10 % more than the mean.",
         ),
     ] = None
+    groups_on_nodes: Annotated[
+        bool,
+        _option(
+            "--groups-on-nodes",
+            help="Keep all experts of a router's group on one node; exact solvers only.",
+        ),
+    ] = False
     slots_per_rank: Annotated[
         int | None,
         _option("--slots-per-rank", metavar="N", help="Slots per rank; default: as few as fit."),

@@ -98,18 +98,23 @@ SOLVERS: dict[str, SolverInfo] = {
         SolverInfo(
             "exact-cpsat",
             "exact",
-            "Min-max load with replication, CP-SAT",
+            "Proven optimum of every objective, small instances, CP-SAT in whole numbers",
             f"{_EXACT}.cpsat.model:solve",
-            objectives=("balance",),
             backend="ortools",
         ),
         SolverInfo(
             "exact-pulp",
             "exact",
-            "Min-max load with replication, MILP by PuLP and CBC",
+            "Proven optimum of every objective, small instances, MILP by PuLP and CBC",
             f"{_EXACT}.pulp.model:solve",
-            objectives=("balance",),
             backend="pulp",
+        ),
+        SolverInfo(
+            "exact-milp",
+            "exact",
+            "Proven optimum of every objective, small instances, MILP by SciPy's HiGHS",
+            f"{_EXACT}.milp.model:solve",
+            backend="scipy",
         ),
         *PEERS,
     )

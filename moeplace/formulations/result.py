@@ -126,7 +126,11 @@ class Result:
                 "mean_layer_gap": self.mean_layer_gap,
                 "bound": None
                 if self.bound is None
-                else {"method": self.bound.method, "terms": dict(self.bound.terms)},
+                else {
+                    "method": self.bound.method,
+                    "terms": dict(self.bound.terms),
+                    "effort": self.bound.effort,
+                },
             },
             "score": None if self.score is None else self.score.to_dict(),
             "scores_by_phase": _scores(self.scores_by_phase),
@@ -195,5 +199,6 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
         "max_moves": problem.max_moves,
         "move_price_us_per_GB": problem.move_price_us_per_GB,
         **({} if problem.max_load is None else {"max_load": problem.max_load}),
+        **({"groups_on_nodes": True} if problem.groups_on_nodes else {}),
         "fingerprint": problem.fingerprint,
     }

@@ -61,6 +61,7 @@ def solve(
     on_incumbent: Callable[[Incumbent], None] | None = None,
     *,
     workers: Workers | None = None,
+    bound: Bound | None = None,
 ) -> Result:
     """Find a placement; score it, its baselines and its distance from a proven bound.
 
@@ -81,6 +82,9 @@ def solve(
     workers
         Who works on the layers (default: threads on this machine's cores); the placement does
         not depend on it.
+    bound
+        A bound proven before, for example with ``lower_bound(problem, "strong")``; default: the
+        fast one.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def solve(
         If a limit was reached before any placement was found.
     """
     return solve_beside(
-        Beside(problem, seed),
+        Beside(problem, seed, bound),
         solver,
         time_limit_s,
         initial=initial,
@@ -122,10 +126,10 @@ def solve_beside(
             f"solver {solver!r} optimizes {', '.join(info.objectives)}, not {problem.objective!r}; "
             f"use --objective {info.objectives[0]} or another solver"
         )
-    if problem.scenarios and info.kind == "exact":
+    if problem.groups_on_nodes and info.kind != "exact":
         raise InputError(
-            f"solver {solver!r} solves one workload exactly, this problem has "
-            f"{len(problem.scenarios)} scenarios; use auto"
+            f"solver {solver!r} does not keep expert groups on nodes; use exact-cpsat, exact-pulp "
+            "or exact-milp"
         )
     if problem.execution == "stay" and info.kind == "exact" and problem.objective != "balance":
         raise InputError(

@@ -59,6 +59,7 @@ def make_robust(problems: Sequence[Problem], risk: str = "max", tail: float = 0.
             "objective",
             "weight_dtype",
             "max_load",
+            "groups_on_nodes",
             "execution",
         ):
             if getattr(first, name) != getattr(other, name):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.placement.groups import split_groups
 from moeplace.placement.load_cap import overloads
 from moeplace.placement.migration import moved_replicas
 
@@ -38,7 +39,8 @@ def slot_violations(problem: Problem, placement: Placement) -> list[str]:
 
     The problem's layers, experts and ranks; every expert at least
     one replica and at most one per rank; at most experts + redundant replicas in a layer; at
-    most `slots_per_rank` occupied slots on a rank; at most `max_moves` replicas moved.
+    most `slots_per_rank` occupied slots on a rank; at most `max_moves` replicas moved; every
+    group on one node where the problem keeps groups there.
     """
     expected = (problem.num_layers, problem.num_experts, problem.num_ranks)
     found = (placement.num_layers, placement.num_experts, placement.num_ranks)
@@ -72,4 +74,4 @@ def slot_violations(problem: Problem, placement: Placement) -> list[str]:
             broken.append(
                 f"layer {name}: {moved[layer]} replicas moved, at most {problem.max_moves} allowed"
             )
-    return broken
+    return broken + split_groups(problem, placement)

@@ -1,68 +1,120 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from moeplace.errors import LimitError
+from moeplace.formulations.exact.linear_model import CONTINUOUS, FRACTION
+
 if TYPE_CHECKING:
-    from moeplace.formulations.exact.cpsat.variables import Variables
-    from moeplace.formulations.exact.minmax import MinMaxLayer
+    from numpy.typing import NDArray
+
+    from moeplace.formulations.exact.linear_model import LinearModel
+
+NEAR = 1e-6  # a coefficient this close to a whole number is one
+ROW_BITS = 30  # coefficients of other rows are rounded to this share of the largest
+MOST_MULTIPLES = 64  # tried to make the coefficients of costs whole
+OVERFLOW = 2.0**62
 
 
-def add_constraints(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Add every constraint of :mod:`moeplace.formulations.exact.minmax` to a CP-SAT model."""
-    one_choice(model, form, variables)
-    replicas(model, form, variables)
-    slots(model, form, variables)
-    total(model, form, variables)
-    load(model, form, variables)
-    rank_order(model, form, variables)
+@dataclass(frozen=True, eq=False)
+class WholeRows:
+    """Rows Σ value · x ≤ upper (and ≥ lower for equations) in whole numbers.
+
+    Every solution of the program, its continuous variables rounded up, keeps them: coefficients
+    are rounded down (all variables are at least 0), limits up.
+    """
+
+    start: NDArray[np.int64]
+    column: NDArray[np.int64]
+    value: NDArray[np.int64]
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
 
 
-def one_choice(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Give every expert one count."""
-    for row in range(form.load.size):
-        model.add_exactly_one([variables.chosen[i] for i in form.choices_of(row)])
+def whole_rows(program: LinearModel, scale: NDArray[np.float64]) -> WholeRows:
+    """Return the program's rows in whole numbers.
+
+    Raises
+    ------
+    LimitError
+        If the numbers could leave 64 bits.
+    """
+    from scipy.sparse import csr_array, diags_array, vstack
+
+    equal = program.row_lower == program.row_upper
+    above = np.flatnonzero(np.isfinite(program.row_upper))
+    below = np.flatnonzero(np.isfinite(program.row_lower) & ~equal)
+    scaled = program.matrix @ diags_array(1 / scale)
+    matrix = csr_array(vstack([scaled[above], -scaled[below]]))
+    matrix.sort_indices()
+    limit = np.concatenate([program.row_upper[above], -program.row_lower[below]])
+    equation = np.concatenate([equal[above], np.zeros(below.size, bool)])
+    start, column, data = matrix.indptr.astype(np.int64), matrix.indices, matrix.data
+    row = np.repeat(np.arange(limit.size), np.diff(start))
+    kind = program.kind[column]
+    soft = (kind == CONTINUOUS) | (kind == FRACTION)
+    factor = _factors(limit.size, row, kind, data, scale[column])
+    value = data * factor[row]
+    bound = limit * factor
+    nearest = np.rint(value)
+    near = np.abs(value - nearest) <= (0.5 if program.grain else NEAR)
+    exact = np.bincount(row, ~near, minlength=limit.size) == 0
+    whole = np.where(near, nearest, np.floor(value))
+    if (equation & ~(exact & (np.abs(bound - np.rint(bound)) <= NEAR))).any():
+        raise LimitError("an equation of the program is not in whole numbers; use exact-milp")
+    # Rounding a continuous variable up may add its coefficient, in exact rows less than that.
+    lifted = np.bincount(row, np.where(soft, np.maximum(whole, 0), 0), minlength=limit.size)
+    slack = np.where(exact, np.maximum(lifted - 1, 0), lifted)
+    hard = np.bincount(row, soft, minlength=limit.size) == 0
+    ceiling = np.where(exact & hard, np.floor(bound + NEAR), np.ceil(bound - NEAR) + slack)
+    reach = np.bincount(row, np.abs(whole) * (program.upper * scale)[column], minlength=limit.size)
+    if (reach + np.abs(ceiling) > OVERFLOW).any():
+        raise LimitError("the program's numbers are too large for CP-SAT; use exact-milp")
+    upper = ceiling.astype(np.int64)
+    lowest = -np.ceil(reach).astype(np.int64) - 1  # not −2^63, which overflows in presolve
+    lower = np.where(equation, upper, np.minimum(lowest, upper))
+    return WholeRows(start, column, whole.astype(np.int64), lower, upper)
 
 
-def replicas(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Put a choice's replicas on as many ranks; on none where it is not made."""
-    for i, copies in enumerate(form.copies):
-        placed = [x for x in variables.on[i] if x is not None]
-        model.add(sum(placed) == int(copies) * variables.chosen[i])
-        if copies > 1:
-            for x in placed:
-                model.add_implication(x, variables.chosen[i])
+def _factors(
+    rows: int,
+    row: NDArray[np.int64],
+    kind: NDArray[np.int8],
+    data: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return (rows,) what to multiply each row with before rounding."""
+    largest = np.zeros(rows)
+    np.maximum.at(largest, row, np.abs(data))
+    whole = np.bincount(row, np.abs(data - np.rint(data)) > NEAR, minlength=rows) == 0
+    factor = np.where(whole, 1.0, 2.0**ROW_BITS / np.where(largest > 0, largest, 1.0))
+    for soft in (FRACTION, CONTINUOUS):  # rows with costs go by the costs
+        ours = kind == soft
+        if not ours.any():
+            continue
+        size = np.zeros(rows)
+        np.maximum.at(size, row[ours], scale[ours])
+        given = data[ours] * scale[ours]
+        multiple = np.ones(rows)
+        for number in range(MOST_MULTIPLES, 0, -1):
+            off = np.abs(given * number - np.rint(given * number)) > NEAR
+            multiple[np.bincount(row[ours], off, minlength=rows) == 0] = number
+        factor = np.where(size > 0, size * multiple, factor)
+    return factor
 
 
-def slots(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Let a rank hold no more replicas than it has slots."""
-    for rank in range(form.num_ranks):
-        model.add(sum(x[rank] for x in variables.on if x[rank] is not None) <= form.slots)
+def add_constraints(model: Any, rows: WholeRows, variables: list[Any]) -> None:
+    """Add the rows to a CP-SAT model."""
+    from ortools.sat.python import cp_model
 
-
-def total(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Keep the limit on all replicas together."""
-    used = sum(int(c) * y for c, y in zip(form.copies, variables.chosen, strict=True))
-    model.add(used <= form.max_replicas)
-
-
-def load(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Let no rank have more load than the fullest."""
-    for rank in range(form.num_ranks):
-        served = sum(
-            int(weight) * x[rank]
-            for weight, x in zip(variables.weight, variables.on, strict=True)
-            if x[rank] is not None
-        )
-        model.add(served <= variables.fullest)
-
-
-def rank_order(model: Any, form: MinMaxLayer, variables: Variables) -> None:
-    """Open a rank only after the one before it: keeps one of each placement's R! twins."""
-    for rank in range(1, form.num_ranks):
-        before: list[Any] = []
-        for row in range(form.num_ordered):
-            choices = form.choices_of(row)
-            before += [x for i in choices if (x := variables.on[i][rank - 1]) is not None]
-            here = [x for i in choices if (x := variables.on[i][rank]) is not None]
-            if here:
-                model.add(sum(here) <= sum(before))
+    start, column, value = rows.start.tolist(), rows.column.tolist(), rows.value.tolist()
+    weighted = cp_model.LinearExpr.weighted_sum
+    for number, (lower, upper) in enumerate(
+        zip(rows.lower.tolist(), rows.upper.tolist(), strict=True)
+    ):
+        here = slice(start[number], start[number + 1])
+        held = [variables[j] for j in column[here]]
+        model.add_linear_constraint(weighted(held, value[here]), lower, upper)

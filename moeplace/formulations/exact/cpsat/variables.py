@@ -1,72 +1,37 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeplace.formulations.exact.linear_model import CONTINUOUS, FRACTION
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeplace.formulations.exact.minmax import MinMaxLayer
+    from moeplace.formulations.exact.linear_model import LinearModel
 
-EXACT_LIMIT = 2**53  # loads · lcm of counts up to here are taken as whole numbers, exactly
-SCALED_TOTAL = 2**44  # otherwise the loads are scaled to this sum and rounded down
-
-
-@dataclass(frozen=True, eq=False)
-class Variables:
-    """Variables of one layer's model, and the unit of its load.
-
-    Attributes
-    ----------
-    chosen
-        (choices,) y.
-    on
-        (choices, ranks) x, None where `MinMaxLayer.possible` is False.
-    fullest
-        M.
-    weight
-        (choices,) whole-number load of a replica.
-    scale
-        Units of `weight` per unit of load; weights are at most ``share · scale``, so M / scale is
-        a lower bound even where they were rounded down.
-    """
-
-    chosen: list[Any]
-    on: list[list[Any]]
-    fullest: Any
-    weight: NDArray[np.int64]
-    scale: float
+FRACTION_BITS = 24  # a product of chances is counted in steps of 2^−24
+COST_BITS = 30  # a cost in steps of 2^−30 units, of which a known value has 1000
+FINE_BITS = 42  # the same where fractions add up to costs: each may lose one step of its own
 
 
-def create_variables(model: Any, form: MinMaxLayer) -> Variables:
-    """Add y, x and M to a CP-SAT model."""
-    weight, scale = whole_weights(form)
-    chosen = [model.new_bool_var(f"y{i}") for i in range(form.expert.size)]
-    on = [
-        [
-            model.new_bool_var(f"x{i},{d}") if form.possible[i, d] else None
-            for d in range(form.num_ranks)
-        ]
-        for i in range(form.expert.size)
+def scales(model: LinearModel) -> NDArray[np.float64]:
+    """Return (columns,) whole numbers per 1.0 of each variable."""
+    scale = np.ones(model.num_columns)
+    fraction = model.kind == FRACTION
+    scale[fraction] = 2.0**FRACTION_BITS
+    bits = FINE_BITS if fraction.any() else COST_BITS
+    scale[model.kind == CONTINUOUS] = 1 / model.grain if model.grain else 2.0**bits
+    return scale
+
+
+def create_variables(model: Any, program: LinearModel, scale: NDArray[np.float64]) -> list[Any]:
+    """Add the variables in whole numbers; costs are rounded outward."""
+    slack = np.where(program.kind == CONTINUOUS, 1e-9, 0.0)
+    lower = np.floor(program.lower * scale * (1 - slack) + 1e-6).astype(np.int64)
+    upper = np.ceil(program.upper * scale * (1 + slack) - 1e-6).astype(np.int64)
+    return [
+        model.new_int_var(low, high, "")
+        for low, high in zip(lower.tolist(), upper.tolist(), strict=True)
     ]
-    lowest = int(form.lower * scale)
-    highest = max(lowest, int(form.upper * scale * (1 + 1e-12)) + 2)
-    return Variables(chosen, on, model.new_int_var(lowest, highest, "M"), weight, scale)
-
-
-def whole_weights(form: MinMaxLayer) -> tuple[NDArray[np.int64], float]:
-    """Return (choices,) whole-number loads of a replica, and units per unit of load.
-
-    Exact where the loads are whole numbers and, times the least common multiple of the counts,
-    sum to at most 2^53; else scaled and rounded down, which keeps bounds valid.
-    """
-    common = int(np.lcm.reduce(np.unique(form.copies)))
-    total = float(form.load.sum())
-    if total * common <= EXACT_LIMIT and bool((form.load == np.rint(form.load)).all()):
-        exact: NDArray[np.int64] = form.load.astype(np.int64)[form.expert] * (common // form.copies)
-        return exact, float(common)
-    scale = SCALED_TOTAL / total
-    rounded = np.floor(np.nextafter(form.share * scale, 0.0)).astype(np.int64)
-    return rounded, scale
