@@ -244,7 +244,7 @@ def _import_part(task: _Task) -> None:
     folder = Path(task.folder)
     known: dict[str, Any] = {"bytes": task.size, "skipped": bad or [], "tokens": 0}
     if trace is not None and trace.num_tokens:
-        trace = _bound(trace, task.options)
+        trace = bind_layers(trace, task.options)
         file = folder / f"part-{task.number:05d}.parquet"
         meta = dict(trace.meta)
         warnings = [str(text) for text in meta.pop("warnings", ())]
@@ -265,7 +265,7 @@ def _import_part(task: _Task) -> None:
         done.write(json.dumps(known))
 
 
-def _bound(trace: RoutingTrace, options: ImportOptions) -> RoutingTrace:
+def bind_layers(trace: RoutingTrace, options: ImportOptions) -> RoutingTrace:
     """Put the layer ids of the model on a trace that has none; dense layers are left out."""
     moe = options.moe_layers
     if moe is None or trace.layer_ids is not None:

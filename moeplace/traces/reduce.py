@@ -121,7 +121,7 @@ class _Sample:
         self.hashes: list[NDArray[np.uint64]] = []
 
     def add(self, chunk: RoutingTrace, first: int) -> None:
-        hashes = _hash(np.arange(first, first + chunk.num_tokens, dtype=np.uint64))
+        hashes = mixed(np.arange(first, first + chunk.num_tokens, dtype=np.uint64))
         picked = hashes < self.limit
         bare = chunk.replace(
             request=None,
@@ -149,12 +149,12 @@ class _Sample:
         self.chunks, self.hashes = [whole.select(picked)], [hashes[picked]]
 
 
-def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Mix numbers so that any bit depends on all (the finalizer of SplitMix64, Steele 2014)."""
-    mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    bits = numbers * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def _raked(sets: TokenSets, load: NDArray[np.float64], top_k: int) -> TokenSets:

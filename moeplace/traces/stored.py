@@ -104,10 +104,16 @@ class StoredTrace:
 
     def load(self) -> RoutingTrace:
         """Return all of it in memory."""
-        chunks = list(self.chunks())
-        if not chunks:
-            raise InputError(f"{self.path}: holds no tokens")
+        chunks = list(self.chunks()) or [self._nothing()]
         return concatenated(chunks).replace(name=self.name, meta=dict(self.meta))
+
+    def _nothing(self) -> RoutingTrace:
+        """Return the trace without a token."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.parts[0].file, partitioning=None).slice(0, 0)
+        meta = metadata_of(self.parts[0].file, table.schema.metadata)
+        return trace_of_table(table, meta, self.num_experts, self.name)
 
     def _part_chunks(self, part: Part, size: int) -> Iterator[RoutingTrace]:
         import pyarrow as pa

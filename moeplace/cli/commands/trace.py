@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,14 @@ SourceArgument = Annotated[
 ]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="FORMAT", help="npz, parquet, sglang-counts or chaos."),
+    typer.Option(
+        "--from",
+        metavar="FORMAT",
+        help="A format of `moeplace trace formats`; default: by content.",
+    ),
+]
+WindowsOption = Annotated[
+    int, typer.Option("--windows", min=1, metavar="N", help="Stretches of the trace, for drift.")
 ]
 ModelOption = Annotated[
     str | None,
@@ -42,6 +49,7 @@ def info(
 
     Example: moeplace trace info deepseek-v2-lite/prefill_esft
     """
+    from moeplace.cli.trace_sources import read_source
     from moeplace.cli.trace_view import draw_facts, facts_of
 
     out = Output(format)
@@ -53,8 +61,25 @@ def info(
         return
     if trace is None:
         raise UsageError("give a trace, or --list to see what comes with the package")
-    facts = facts_of(_read(trace, from_, model))
+    facts = facts_of(read_source(trace, from_, model))
     out.show(facts, [facts], lambda: draw_facts(facts, out))
+
+
+@app.command()
+def formats(format: FormatOption = Format.table) -> None:
+    """List the formats that can be read.
+
+    Example: moeplace trace formats
+    """
+    from moeplace.traces import importers
+
+    out = Output(format)
+    rows = [
+        {"format": i.name, "gives": "tokens" if i.gives == "trace" else "loads", "what": i.summary}
+        for i in importers().values()
+    ]
+    table = [[str(row[key]) for key in ("format", "gives", "what")] for row in rows]
+    out.show(rows, rows, lambda: out.table(("format", "gives", "what"), table, left=(0, 1, 2)))
 
 
 @app.command()
@@ -63,6 +88,11 @@ def stats(
     phase: Annotated[
         str | None, typer.Option(metavar="P", help="Tokens of one phase: prefill or decode.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Compare phases, domains or windows instead of layers."),
+    ] = None,
+    windows: WindowsOption = 8,
     from_: FromOption = None,
     model: ModelOption = None,
     format: FormatOption = Format.table,
@@ -71,12 +101,16 @@ def stats(
 
     Example: moeplace trace stats deepseek-v3/prefill_in4096
     """
+    from moeplace.cli.trace_sources import read_source, stored_or_read
     from moeplace.cli.trace_view import draw_stats, stats_rows
-    from moeplace.traces import RoutingTrace, Workload, workload_stats
+    from moeplace.traces import Workload, workload_stats
 
     out = Output(format)
-    found = _read(trace, from_, model)
-    if isinstance(found, RoutingTrace):
+    if by is not None:
+        _stats_by(trace, by, phase, windows, from_, model, out)
+        return
+    found = read_source(trace, from_, model) if model else stored_or_read(trace, from_)
+    if not isinstance(found, Workload):
         found = Workload.from_trace(found, phase=phase)
     elif phase not in (None, found.phase):
         raise UsageError(f"--phase {phase}: {found.name} holds {found.phase or 'unsplit'} loads")
@@ -84,86 +118,86 @@ def stats(
     out.show(document, stats_rows(document), lambda: draw_stats(document, out))
 
 
-@app.command("import")
-def import_(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Files or folders.")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="X.npz, X.parquet, or a folder; loads: X.npz."),
-    ],
+@app.command()
+def insights(
+    trace: SourceArgument,
+    phase: Annotated[
+        str | None, typer.Option(metavar="P", help="Tokens of one phase: prefill or decode.")
+    ] = None,
+    ranks: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Ranks of the placements compared.")
+    ] = 8,
+    windows: WindowsOption = 8,
+    layer: Annotated[
+        int | None,
+        typer.Option(metavar="L", help="Layer of the graph; default: the one in the middle."),
+    ] = None,
+    graphml: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a layer's co-activation graph.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write figures (needs matplotlib).")
+    ] = None,
     from_: FromOption = None,
     model: ModelOption = None,
     quiet: QuietOption = False,
+    format: FormatOption = Format.table,
 ) -> None:
-    """Read recordings of a serving engine or a data set, check them and write one trace.
+    """Set a trace beside the observations and insights of arXiv 2510.05497.
 
-    Example: moeplace trace import recorded/*.json --model deepseek-v3 -o loads.npz
+    Example: moeplace trace insights deepseek-v2-lite/prefill_esft
     """
-    _write(sources, output, from_, model, quiet)
+    from moeplace.cli.insights_view import draw_insights, insight_rows
+    from moeplace.cli.trace_sources import tally_source
+    from moeplace.traces.analysis.graph import coactivation_graph, expert_clusters, write_graphml
+    from moeplace.traces.analysis.insights import insights_of
+    from moeplace.traces.analysis.plots import plot_tally
+
+    out = Output(format, quiet)
+    tally = tally_source(trace, from_, model, phase, windows, quiet)
+    found = insights_of(tally, ranks=ranks)
+    document = found.as_dict()
+    clusters = None
+    if tally.top_k > 1:
+        place = tally.layer_ids[tally.num_layers // 2] if layer is None else layer
+        graph = coactivation_graph(tally, place)
+        clusters = expert_clusters(graph)
+        document["clusters"] = {"layer": place, "experts": clusters}
+        if graphml is not None:
+            write_graphml(graph, graphml)
+            out.note(
+                f"{graphml}: {graph.number_of_nodes()} experts, {graph.number_of_edges()} pairs"
+            )
+    elif graphml is not None:
+        raise UsageError("--graphml: each token uses one expert, there are no pairs")
+    if plots is not None:
+        for file in plot_tally(tally, plots):
+            out.note(str(file))
+    out.show(document, insight_rows(found), lambda: draw_insights(found, clusters, out))
 
 
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="File, folder or shipped name.")],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="X.npz, X.parquet, or a folder; loads: X.npz.")
-    ],
-    from_: FromOption = None,
-    quiet: QuietOption = False,
+def _stats_by(
+    trace: str,
+    by: str,
+    phase: str | None,
+    windows: int,
+    from_: str | None,
+    model: str | None,
+    out: Output,
 ) -> None:
-    """Write a trace in another format of moeplace.
+    from moeplace.cli.insights_view import compare_rows, draw_compare
+    from moeplace.cli.trace_sources import tally_source
 
-    Example: moeplace trace convert trace.npz trace.parquet
-    """
-    _write([source], output, from_, None, quiet)
-
-
-def _read(source: str, from_: str | None, model: str | None) -> Any:
-    from moeplace.models import load_model
-    from moeplace.traces import RoutingTrace, Workload
-    from moeplace.traces.sources import load_source
-
-    spec = None if model is None else load_model(model)
-    found = load_source(source, from_, num_experts=None if spec is None else spec.num_experts)
-    if spec is None:
-        return found
-    if not isinstance(found, RoutingTrace):
-        return found.bind(spec)  # rows of dense layers are left out
-    bound = Workload.from_trace(found).bind(spec)
-    if found.layer_ids is None and bound.num_layers == found.num_layers:
-        return found.replace(layer_ids=bound.layer_ids)
-    return found
+    if by not in ("phase", "domain", "window"):
+        raise UsageError(f"--by {by}: use phase, domain or window")
+    tally = tally_source(trace, from_, model, phase, windows, quiet=True)
+    rows = compare_rows(tally, by)
+    out.show({"name": tally.name, "by": by, "rows": rows}, rows, lambda: draw_compare(rows, out))
 
 
-def _write(
-    sources: list[str], output: Path, from_: str | None, model: str | None, quiet: bool
-) -> None:
-    from moeplace.cli.files import check_writable
-    from moeplace.cli.progress import Progress
-    from moeplace.traces import RoutingTrace, save_trace
-    from moeplace.traces.sources import join_loads, join_traces, save_loads
+from moeplace.cli.commands import trace_files, trace_synth  # noqa: E402
 
-    out = Output(quiet=quiet)
-    check_writable(output, ("", ".npz", ".parquet"), folder=output.suffix == "")
-    with Progress("reading", quiet=quiet) as progress:
-        found = []
-        for source in sources:
-            progress.stage(f"reading {source}")
-            found.append(_read(source, from_, model))
-        traces = [item for item in found if isinstance(item, RoutingTrace)]
-        loads = [item for item in found if not isinstance(item, RoutingTrace)]
-        if traces and loads:
-            raise UsageError("some files hold tokens and some hold loads; import them apart")
-        progress.stage(f"writing {output}")
-        if traces:
-            trace = join_traces(traces)
-            save_trace(trace, output)
-            what = f"{trace.num_tokens:,} tokens, {trace.num_layers} layers"
-            for warning in trace.meta.get("warnings", ()):
-                out.note(str(warning))
-        else:
-            workload = join_loads(loads)
-            check_writable(output, (".npz",))
-            save_loads(workload, output)
-            what = f"loads of {workload.num_layers} layers, {workload.num_experts} experts"
-    out.note(f"{output}: {what}")
+for command in trace_files.COMMANDS:
+    app.command(command.__name__.rstrip("_"))(command)
+for command in trace_synth.COMMANDS:
+    app.command(command.__name__.rstrip("_"))(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.errors import InputError, UsageError
+from moeplace.traces.reduce import mixed
 from moeplace.traces.stored import records, trace_chunks
 from moeplace.traces.trace import PHASES
 
@@ -146,7 +147,7 @@ class _Counter:
         if chunk.domain is not None:
             count_loads(ids, chunk.domain.astype(np.int64), self.domain_load)
         unused = np.zeros(chunk.num_experts, np.int64)
-        half = (index if chunk.request is None else chunk.request) % HALVES
+        half = half_of(index if chunk.request is None else chunk.request)
         parts = [ids[half == h] for h in range(HALVES)]
         for layer in range(chunk.num_layers):
             count_pairs(ids, layer, self.pairs[layer], unused)
@@ -173,10 +174,11 @@ class _Counter:
         if self.has_phase:
             phase = np.concatenate([p.phase for p in pieces if p.phase is not None])
         second = np.flatnonzero(follows) + 1
+        half = half_of(request)
         self.steps += second.size
         for code in range(self.next_token.shape[0]):
             for h in range(HALVES):
-                rows = second[(phase[second] == code) & (request[second] % HALVES == h)]
+                rows = second[(phase[second] == code) & (half[second] == h)]
                 before, after = table[rows - 1], table[rows]
                 for layer in range(chunk.num_layers):
                     target = self.next_token[code, h, layer]
@@ -204,6 +206,12 @@ class _Counter:
             steps=self.steps,
             domains=tuple(self.domains),
         )
+
+
+def half_of(numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return 0 or 1 for request numbers, without any pattern in their order."""
+    halves: NDArray[np.int64] = (mixed(numbers.astype(np.uint64)) & np.uint64(1)).astype(np.int64)
+    return halves
 
 
 def _widened(pieces: list[RoutingTrace]) -> NDArray[Any]:

@@ -142,7 +142,7 @@ def read_query(
         other lengths, an id twice in a row.
     """
     size = np.uint64(text.size - PADDING)
-    steps, layers, prompt, width, known, count, stamp = 0, 0, -1, -1, 0, 0, shape[6]
+    steps, layers, prompt, width, known, count, stamp = 0, 0, -1, -1, 0, 0, int(shape[6])
     at = _skip(text, NONE)
     if text[at] != OPEN_LIST:
         return STRANGE
