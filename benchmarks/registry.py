@@ -41,5 +41,9 @@ CASES = {
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
         Case("qap", "Quadratic assignment (QAPLIB)", "benchmarks.qap:report"),
         Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
+        Case("balance", "Balance beside the bound", "benchmarks.balance:report"),
+        Case("movement", "Balance within a limit of moves", "benchmarks.movement:report"),
+        Case("scaling", "Time and memory against size", "benchmarks.scaling:report"),
+        Case("makespan", "Packing of makespan instances", "benchmarks.makespan:report"),
     )
 }
