@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from moeplace.cli.verification import verify
     from moeplace.errors import (
         BackendMissingError,
         CheckFailedError,
@@ -84,6 +85,7 @@ _HOME = {
     "save_trace": "moeplace.traces",
     "solve": "moeplace.formulations.solve",
     "solve_qap": "moeplace.formulations.qap",
+    "verify": "moeplace.cli.verification",
     "violations": "moeplace.placement",
 }
 
@@ -126,6 +128,7 @@ __all__ = [
     "save_trace",
     "solve",
     "solve_qap",
+    "verify",
     "violations",
 ]
 

@@ -22,6 +22,7 @@ from moeplace.cli.commands import (
     solve,
     solvers,
     trace,
+    verify,
 )
 from moeplace.cli.output import INTERRUPTED
 from moeplace.errors import MoeplaceError
@@ -129,7 +130,14 @@ def root(
         print(context.get_help())
 
 
-for command in (solve.solve, compare.compare, evaluate.evaluate, bound.bound, export.export):
+for command in (
+    solve.solve,
+    compare.compare,
+    evaluate.evaluate,
+    bound.bound,
+    verify.verify,
+    export.export,
+):
     app.command()(command)
 for command in (solvers.solvers, doctor.doctor):
     app.command()(command)

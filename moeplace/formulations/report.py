@@ -33,17 +33,19 @@ class Beside:
         The problem, in its own phase.
     seed
         Seed of the random baseline.
+    given
+        A bound that was proven before, None for the fast one.
     """
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
+    def __init__(self, problem: Problem, seed: int = 0, given: Bound | None = None) -> None:
         if seed < 0:
             raise InputError(f"seed is {seed}; it cannot be negative")
-        self.problem, self.seed = problem, seed
+        self.problem, self.seed, self.given = problem, seed, given
 
     @cached_property
     def bound(self) -> Bound:
         """The proven bound."""
-        return lower_bound(self.problem)
+        return lower_bound(self.problem) if self.given is None else self.given
 
     @cached_property
     def placements(self) -> dict[str, Placement]:
@@ -120,7 +122,9 @@ class Beside:
         )
 
 
-def evaluate_result(problem: Problem, placement: Placement, seed: int = 0) -> Result:
+def evaluate_result(
+    problem: Problem, placement: Placement, seed: int = 0, bound: Bound | None = None
+) -> Result:
     """Report on a given placement as on a solver's: baselines, bound, phases, holdout.
 
     Parameters
@@ -131,6 +135,8 @@ def evaluate_result(problem: Problem, placement: Placement, seed: int = 0) -> Re
         Any placement of its layers, experts and ranks.
     seed
         Seed of the random baseline.
+    bound
+        A bound proven before, for example with ``lower_bound(problem, "strong")``.
 
     Returns
     -------
@@ -148,11 +154,11 @@ def evaluate_result(problem: Problem, placement: Placement, seed: int = 0) -> Re
     score = evaluate(problem, placement)
     broken = violations(problem, placement)
     runtime_s = time.monotonic() - started
-    beside = Beside(problem, seed)
+    beside = Beside(problem, seed, bound)
     solved = Solved(placement)
-    bound = checked_bound(problem, not broken, placement, score, beside.bound, solved)
+    best = checked_bound(problem, not broken, placement, score, beside.bound, solved)
     return beside.result(
-        placement, score, bound, solver="evaluate", runtime_s=runtime_s, broken=broken
+        placement, score, best, solver="evaluate", runtime_s=runtime_s, broken=broken
     )
 
 

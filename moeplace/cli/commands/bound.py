@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from moeplace.cli.options import FormatOption, ProblemOptions, QuietOption, takes_problem
+from moeplace.cli.options import (
+    BoundEffortOption,
+    BoundLimitOption,
+    FormatOption,
+    ProblemOptions,
+    QuietOption,
+    takes_problem,
+)
 from moeplace.cli.output import Format, Output
+from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +24,8 @@ SCHEMA = "moeplace.bound/1"
 @takes_problem
 def bound(
     problem_options: ProblemOptions,
+    bound_effort: BoundEffortOption = "fast",
+    bound_time_limit: BoundLimitOption = None,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -28,12 +38,14 @@ def bound(
 
     out = Output(format, quiet)
     with Progress("reading", quiet=quiet) as progress:
-        from moeplace.formulations.bounds import lower_bound
+        from moeplace.formulations.bounds import EFFORTS, lower_bound
         from moeplace.formulations.result import describe_problem
 
+        if bound_effort not in EFFORTS:
+            raise UsageError(f"--bound-effort is {bound_effort!r}; use {' or '.join(EFFORTS)}")
         problem = build_problem(problem_options, out.note)
         progress.stage("lower bound")
-        found = lower_bound(problem)
+        found = lower_bound(problem, bound_effort, bound_time_limit)
     document = {
         "schema": SCHEMA,
         "problem": describe_problem(problem),
@@ -41,6 +53,8 @@ def bound(
         "lower_bound": found.value,
         "method": found.method,
         "terms": dict(found.terms),
+        "effort": found.effort,
+        "theorems": dict(found.theorems),
         "layer_lower_bound": found.layer_value.tolist(),
     }
     layers = document["problem"]["layer_ids"] or range(problem.num_layers)
@@ -57,13 +71,28 @@ def _draw(document: Mapping[str, Any], out: Output) -> None:
     name, layers = document["objective"], document["problem"]["layers"]
     draw_headline(document["problem"], out)
     out.line()
-    rows = [
-        (term, objective_text(name, value, layers)) for term, value in document["terms"].items()
+    if name == "time":
+        rows = [
+            (term, objective_text(name, value, layers)) for term, value in document["terms"].items()
+        ]
+        out.table(("term", "at least"), rows)
+        out.line()
+    tried = [
+        (theorem, _figure(name, theorem, value, layers))
+        for theorem, value in (document["theorems"] or document["terms"]).items()
     ]
-    out.table(("term" if name == "time" else "theorem", "at least"), rows)
+    out.table(("theorem", "gives"), tried)
     out.line()
     out.line(
         f"lower bound {objective_text(name, document['lower_bound'], layers)} "
         f"({document['method']})",
         bold=True,
     )
+
+
+def _figure(name: str, theorem: str, value: float, layers: int) -> str:
+    from moeplace.cli.result_view import objective_text
+
+    if theorem.startswith("touched"):
+        return f"{value:.4f} a token"
+    return objective_text(name, value, layers)

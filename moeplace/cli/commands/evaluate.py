@@ -41,11 +41,13 @@ def evaluate(
     from moeplace.cli.progress import Progress
     from moeplace.cli.recall import read_given, recall
     from moeplace.cli.result_view import csv_rows, draw_result
+    from moeplace.cli.verification import inputs_of
 
     out = Output(format, quiet)
     check_writable(result, (".json",))
     with Progress("reading", quiet=quiet) as progress:
         from moeplace.formulations.report import evaluate_result
+        from moeplace.formulations.verify import certificate_of
 
         given, options = read_given(recall(problem_options, placement), placement)
         problem = build_problem(options, out.note)
@@ -53,7 +55,8 @@ def evaluate(
         found = evaluate_result(problem, given, options.seed)
     document = found.to_dict(placement_path=str(placement))
     if result is not None:
-        write_json(document, result)
+        certificate = certificate_of(found, inputs_of(options))
+        write_json({**document, "certificate": certificate}, result)
     out.show(document, csv_rows(document), lambda: draw_result(document, out))
     for broken in found.violations[:5]:
         out.note(f"breaks a rule: {broken}")

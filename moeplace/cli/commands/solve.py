@@ -10,6 +10,8 @@ import typer
 from moeplace.cli.options import (
     OUTPUT,
     SEARCH,
+    BoundEffortOption,
+    BoundLimitOption,
     EngineOption,
     FormatOption,
     JobsOption,
@@ -33,6 +35,8 @@ def solve(
     jobs: JobsOption = None,
     engine: EngineOption = "threads",
     scheduler: SchedulerOption = None,
+    bound_effort: BoundEffortOption = "fast",
+    bound_time_limit: BoundLimitOption = None,
     initial: Annotated[
         Path | None,
         typer.Option(help="Placement to start from; never made worse.", rich_help_panel=SEARCH),
@@ -66,6 +70,7 @@ def solve(
     from moeplace.cli.inputs import AUTO, build_problem
     from moeplace.cli.progress import Progress
     from moeplace.cli.result_view import csv_rows, draw_result
+    from moeplace.cli.verification import inputs_of
 
     out = Output(format, quiet)
     workers = Workers(jobs, engine, scheduler)
@@ -75,11 +80,15 @@ def solve(
         Progress("reading", quiet=quiet) as progress,
         reported_compilation(progress, out.note),
     ):
+        from moeplace.formulations.bounds import EFFORTS, lower_bound
         from moeplace.formulations.redundancy import solve_redundancy
         from moeplace.formulations.registry import solver_info
         from moeplace.formulations.solve import solve as run
+        from moeplace.formulations.verify import certificate_of
         from moeplace.placement.formats import read_placement
 
+        if bound_effort not in EFFORTS:
+            raise UsageError(f"--bound-effort is {bound_effort!r}; use {' or '.join(EFFORTS)}")
         solver_info(solver)  # a typo shows before anything is read
         problem = build_problem(problem_options, out.note, auto=True)
         start = None
@@ -89,7 +98,15 @@ def solve(
             f"{solver}, {problem.objective}", " s" if problem.objective == "time" else ""
         )
         seed, tell = problem_options.seed, progress.incumbent
-        redundancy = None
+        redundancy, bound = None, None
+        if bound_effort != "fast":
+            if problem_options.redundant == AUTO:
+                raise UsageError("--redundant auto bounds several problems; --bound-effort fast")
+            progress.stage("lower bound")
+            bound = lower_bound(problem, bound_effort, bound_time_limit)
+            progress.stage(
+                f"{solver}, {problem.objective}", " s" if problem.objective == "time" else ""
+            )
         if problem_options.redundant == AUTO:
             if start is not None or problem_options.slots_per_rank is not None:
                 raise UsageError("--redundant auto finds its own start and slots")
@@ -99,7 +116,14 @@ def solve(
             found = redundancy.result
         else:
             found = run(
-                problem, solver, time_limit, seed, start, on_incumbent=tell, workers=workers
+                problem,
+                solver,
+                time_limit,
+                seed,
+                start,
+                on_incumbent=tell,
+                workers=workers,
+                bound=bound,
             )
         problem = found.problem
     document = found.to_dict(placement_path=None if output is None else str(output))
@@ -111,7 +135,8 @@ def solve(
     if output is not None and found.placement is not None:
         write_placement(found.placement, output, problem_options, problem, document)
     if result is not None:
-        write_json(document, result)
+        certificate = certificate_of(found, inputs_of(problem_options))
+        write_json({**document, "certificate": certificate}, result)
     out.show(document, csv_rows(document), lambda: draw_result(document, out))
     for broken in found.violations[:5]:
         out.note(f"breaks a rule: {broken}")

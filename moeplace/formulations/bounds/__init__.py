@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moeplace.formulations.bounds.bound import Bound
+from moeplace.formulations.bounds.bound import EFFORTS, Bound
 from moeplace.formulations.bounds.lower_bound import lower_bound
 
-__all__ = ["Bound", "lower_bound"]
+__all__ = ["EFFORTS", "Bound", "lower_bound"]

@@ -12,7 +12,7 @@ from moeplace.formulations.bounds.bound import EFFORTS, Bound
 from moeplace.formulations.bounds.combine import best_of, time_bound, volume_bound
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
 from moeplace.formulations.bounds.stay import stay_bound
-from moeplace.formulations.bounds.touched import prove_touches
+from moeplace.formulations.bounds.touched import prove_touches, trimmed
 from moeplace.formulations.bounds.weights import coupling_of, levels_that_matter
 from moeplace.placement.robust import scenario_weights
 
@@ -96,7 +96,7 @@ def _proofs(
         left = None if end is None else max(1e-3, end - time.monotonic()) / (len(levels) - number)
         coupling = coupling_of(problem, level)
         proofs.append(prove_touches(problem, level, coupling, time_limit_s=left, on_layer=on_layer))
-    return tuple(proofs)
+    return trimmed(tuple(proofs))
 
 
 def _robust(problem: Problem, effort: str, time_limit_s: float | None) -> Bound:

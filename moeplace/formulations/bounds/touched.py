@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
 
 LEVELS = ("ranks", "nodes")
+MOST_BYTES = 48 * 2**20  # of prices and multipliers, so that result files stay writable
 LOAD_SLACK = 1e-8  # how far a cap on loads may be exceeded by rounding
 
 
@@ -175,3 +176,34 @@ def lost_to_choice(problem: Problem, layer: int) -> float:
         return 0.0
     chance = np.sort(problem.top_k * problem.load_share[layer])[::-1]
     return float(np.minimum(chance[: problem.redundant], 1.0).sum())
+
+
+def trimmed(proofs: tuple[TouchProof, ...], most_bytes: int = MOST_BYTES) -> tuple[TouchProof, ...]:
+    """Return the proofs without the largest certificates, so that the others fit in a file.
+
+    The layers left out prove nothing any more.
+    """
+    sizes = [
+        (certificate.price.nbytes + certificate.dual.nbytes, number, layer)
+        for number, proof in enumerate(proofs)
+        for layer, certificate in enumerate(proof.certificates)
+        if certificate is not None
+    ]
+    total = sum(size for size, _, _ in sizes)
+    dropped: set[tuple[int, int]] = set()
+    for size, number, layer in sorted(sizes, reverse=True):
+        if total > most_bytes:
+            total -= size
+            dropped.add((number, layer))
+    kept = []
+    for number, proof in enumerate(proofs):
+        keep = [(number, layer) not in dropped for layer in range(len(proof.certificates))]
+        left = zip(proof.certificates, keep, strict=True)
+        kept.append(
+            replace(
+                proof,
+                value=np.where(keep, proof.value, 0.0),
+                certificates=tuple(c if here else None for c, here in left),
+            )
+        )
+    return tuple(kept)
