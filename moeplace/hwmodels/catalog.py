@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moeplace.errors import InputError, unknown_name
+from moeplace.hwmodels.fabrics import Tiers, is_fabric, wire
 from moeplace.hwmodels.system import System
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ MESH_BASE = "wafer-dojo-5x5"
 # Routes between all pairs are kept; beyond this a mesh would take minutes to lay out.
 MAX_MESH_DIES = 1024
 REQUIRED = ("link_GBps", "hbm_GBps", "hbm_GB", "peak_tflops")
-REQUIRED_BY_KIND = {"mesh": ("rows", "columns"), "cluster": ("ranks", "node_size")}
+REQUIRED_BY_KIND = {
+    "mesh": ("rows", "columns"),
+    "cluster": ("ranks", "node_size"),
+    "graph": ("ranks",),
+}
+# Whose devices and links a fabric by name has.
+FABRIC_BASES = {"torus": MESH_BASE, "wafers": MESH_BASE}
+CLUSTER_BASE = "h100-sxm"
 
 
 def list_systems() -> list[str]:
@@ -57,6 +65,8 @@ def load_system(name_or_path: str | Path, ranks: int | None = None) -> System:
         return _sized_mesh(int(match[1]), int(match[2]), ranks)
     if name.startswith("mesh:"):
         raise InputError(f"system {text!r}: a mesh is written mesh:RxC, for example mesh:6x4")
+    if is_fabric(name):
+        return _named_fabric(name, ranks)
     canonical = _names().get(name)
     if canonical is None:
         raise unknown_name("system", text, sorted(_names()), "moeplace hw list")
@@ -126,12 +136,39 @@ def _build(file: SystemFile, ranks: int | None) -> System:
         local_values, local_sources = _split(file.one_node)
         values |= local_values
         sources |= local_sources
+    if "edges" in values:
+        values["edges"] = tuple(
+            (int(one), int(other), float(rate), float(delay))
+            for one, other, rate, delay in values["edges"]
+        )
     return System(
         name=file.name,
         kind=file.kind,
         summary=file.summary,
         sources=sources,
         **values,
+    )
+
+
+def _named_fabric(name: str, ranks: int | None) -> System:
+    """Return a fabric by name: wafer dies on a torus or several wafers, else H100s."""
+    base = load_system(FABRIC_BASES.get(name.split(":")[0], CLUSTER_BASE))
+    nic = base.nic_GBps or base.link_GBps
+    tiers = Tiers(base.link_GBps, base.link_latency_us, nic, base.nic_latency_us)
+    wiring = wire(name, tiers)
+    told = {key: f"assumed: name {name}" for key in ("fabric", "node_size", "ranks")}
+    return base.replace(
+        name=name,
+        kind="graph",
+        summary=f"{name} with the devices and links of {base.name}",
+        fabric=name,
+        rows=0,
+        columns=0,
+        max_ranks=0,
+        node_size=wiring.node_size,
+        nic_GBps=nic,
+        ranks=wiring.ranks if ranks is None else ranks,
+        sources={**base.sources, **told},
     )
 
 

@@ -56,6 +56,8 @@ def draw_topology(system: System) -> str:
 
     Large systems are cut in the middle, shown as ``..``.
     """
+    if system.kind == "graph":
+        return _draw_graph(system)
     return _draw_mesh(system) if system.kind == "mesh" else _draw_nodes(system)
 
 
@@ -122,10 +124,29 @@ def _bisection_GBps(system: System) -> float:
     link = system.link_GBps * system.link_efficiency
     if system.kind == "mesh":
         return xy_cut_links(system.rows, system.columns) * link
+    if system.kind == "graph":
+        return _halves_GBps(system)
     if system.num_nodes == 1:
         return system.ranks // 2 * link
     half = system.num_nodes // 2 * system.node_size
     return min(half, system.ranks - half) * system.nic_GBps * system.nic_efficiency
+
+
+def _halves_GBps(system: System) -> float:
+    """Return the even all-to-all rate from the lower half of the ranks to the upper half.
+
+    On a graph the cut is not known; the busiest link of the routes across decides.
+    """
+    topology = system.topology
+    half = system.ranks // 2
+    load = np.zeros(topology.num_links)
+    for source in range(half):
+        for destination in range(half, system.ranks):
+            load[topology.route(source, destination)] += 1
+    if not load.any():
+        return 0.0
+    rate = (topology.bandwidth_Bps[load > 0] / load[load > 0]).min()
+    return float(half * (system.ranks - half) * rate / 1e9)
 
 
 def _cut(count: int, most: int) -> list[int]:
@@ -154,6 +175,26 @@ def _draw_mesh(system: System) -> str:
         f"{_plain(system.link_latency_us * 1e3)} ns a hop"
     )
     return "\n".join([*lines[:-1], legend])
+
+
+def _draw_graph(system: System) -> str:
+    """List what every vertex is joined to, by vertex."""
+    topology = system.topology
+    joined: dict[str, list[str]] = {}
+    for name, rate in zip(topology.link_names, topology.bandwidth_Bps, strict=True):
+        start, end = name.split("->")
+        joined.setdefault(start, []).append(f"{end} ({_plain(rate / 1e9)})")
+    lines = []
+    names = list(joined)
+    for number in _cut(len(names), 24):
+        if number < 0:
+            lines.append("  ..")
+            continue
+        shown = _cut(len(joined[names[number]]), 5)
+        ends = ", ".join(".." if k < 0 else joined[names[number]][k] for k in shown)
+        lines.append(f"{names[number]:>10} -- {ends}")
+    lines.append(f"{system.fabric or 'graph'}: neighbors and usable GB/s each way")
+    return "\n".join(lines)
 
 
 def _draw_nodes(system: System) -> str:

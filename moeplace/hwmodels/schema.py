@@ -14,6 +14,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 Dtype = Literal["bf16", "fp16", "fp8", "int8", "fp4", "int4"]
+# Vertex, vertex, GB/s each way, latency in µs; whole numbers are read as floats too.
+Edge = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=4, max_length=4)]
 Dedup = Literal["none", "rank", "node", "multicast"]
 
 
@@ -73,6 +75,8 @@ class Constants(_Strict):
     nic_GBps: Sourced[Positive] | None = None
     nic_latency_us: Sourced[NonNegative] | None = None
     nic_efficiency: Sourced[Share] | None = None
+    fabric: Sourced[Text] | None = None
+    edges: Sourced[Annotated[list[Edge], Field(min_length=1)]] | None = None
     alpha_us: Sourced[Alpha] | None = None
     dispatch_dtype: Sourced[Dtype] | None = None
     combine_dtype: Sourced[Dtype] | None = None
@@ -103,6 +107,6 @@ class SystemFile(_Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     aliases: list[Text] = []
     summary: Text
-    kind: Literal["mesh", "cluster"]
+    kind: Literal["mesh", "cluster", "graph"]
     constants: Constants
     one_node: Constants = Constants()

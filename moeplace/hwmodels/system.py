@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from moeplace.errors import InputError
 from moeplace.hwmodels.communication import plan_communication
+from moeplace.hwmodels.fabrics import Tiers, build, custom, wire
 from moeplace.hwmodels.topology import cluster, mesh
 from moeplace.models import DTYPE_BYTES
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moeplace.hwmodels.communication import CommPlan
+    from moeplace.hwmodels.fabrics import Wiring
     from moeplace.hwmodels.topology import Topology
     from moeplace.models import ModelSpec
 
@@ -41,7 +43,8 @@ class System:
     Attributes
     ----------
     kind
-        ``mesh`` (dies of a wafer, XY routing) or ``cluster`` (nodes behind switches, NICs).
+        ``mesh`` (dies of a wafer, XY routing), ``cluster`` (nodes behind switches, NICs) or
+        ``graph`` (`fabric` by name, or `edges`).
     ranks
         Devices R; `rows` × `columns` for a mesh.
     node_size
@@ -50,6 +53,12 @@ class System:
         Fast tier: one mesh link, or one device's port into the node's switch; usable share.
     nic_GBps, nic_latency_us, nic_efficiency
         Slow tier of a cluster: one device's NIC.
+    fabric
+        Of a graph: ``torus:RxC``, ``full:N``, ``dragonfly:GxAxP``, ``fat-tree:LxK:O``,
+        ``wafers:NxRxC`` (:mod:`moeplace.hwmodels.fabrics`), wired with the links and NICs above.
+    edges
+        Of a graph: (vertex, vertex, GB/s each way, latency in µs), used as they are; vertices
+        from `ranks` on are switches.
     alpha_us
         Fixed cost of a collective, ``{phase: {"dispatch": .., "combine": ..}}``.
     dispatch_dtype, combine_dtype, scale_block, scale_bytes, header_bytes
@@ -85,6 +94,8 @@ class System:
     nic_GBps: float = 0.0
     nic_latency_us: float = 0.0
     nic_efficiency: float = 1.0
+    fabric: str = ""
+    edges: tuple[tuple[int, int, float, float], ...] = ()
     alpha_us: Mapping[str, Mapping[str, float]] = field(
         default_factory=lambda: {phase: {"dispatch": 0.0, "combine": 0.0} for phase in PHASES}
     )
@@ -107,8 +118,12 @@ class System:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in ("mesh", "cluster"):
-            raise InputError(f"system {self.name}: kind {self.kind!r} is not mesh or cluster")
+        if self.kind not in ("mesh", "cluster", "graph"):
+            raise InputError(
+                f"system {self.name}: kind {self.kind!r} is not mesh, cluster or graph"
+            )
+        if self.kind == "graph" and bool(self.fabric) == bool(self.edges):
+            raise InputError(f"system {self.name}: a graph has either fabric or edges")
         if self.kind == "mesh" and self.ranks != self.rows * self.columns:
             raise InputError(
                 f"system {self.name}: a {self.rows}x{self.columns} mesh has "
@@ -144,8 +159,31 @@ class System:
         return replace(self, **{"sources": {**self.sources, **changed}, **changes})
 
     @cached_property
+    def _wiring(self) -> Wiring:
+        """The edges of a graph."""
+        if self.edges:
+            return custom(self.ranks, self.node_size, self.edges)
+        wiring = wire(
+            self.fabric,
+            Tiers(
+                fast_GBps=self.link_GBps * self.link_efficiency,
+                fast_us=self.link_latency_us,
+                slow_GBps=(self.nic_GBps or self.link_GBps) * self.nic_efficiency,
+                slow_us=self.nic_latency_us,
+            ),
+        )
+        if wiring.ranks != self.ranks:
+            raise InputError(
+                f"system {self.name}: fabric {self.fabric} has {wiring.ranks} ranks, "
+                f"not {self.ranks}"
+            )
+        return wiring
+
+    @cached_property
     def topology(self) -> Topology:
         """The fabric with usable bandwidths."""
+        if self.kind == "graph":
+            return build(self._wiring)
         if self.kind == "mesh":
             return mesh(
                 self.rows,
@@ -175,6 +213,8 @@ class System:
     @property
     def num_nodes(self) -> int:
         """Nodes in use; a wafer is one."""
+        if self.kind == "graph":
+            return -(-self.ranks // self._wiring.node_size)
         return 1 if self.kind == "mesh" else -(-self.ranks // self.node_size)
 
     def default_dedup(self, phase: str) -> str:

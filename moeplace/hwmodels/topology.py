@@ -102,7 +102,7 @@ def mesh(rows: int, columns: int, *, bandwidth_Bps: float, latency_s: float) -> 
                     path.append(index[here, here + step])
                     here += step
             routes.append(path)
-    return _assemble(
+    return assemble(
         node_of_rank=np.zeros(rows * columns, np.int64),
         names=tuple(f"{a}->{b}" for a, b in index),
         bandwidth_Bps=np.full(len(index), float(bandwidth_Bps)),
@@ -152,7 +152,7 @@ def cluster(
                 first = 0 if node[source] == node[destination] else 2 * ranks
                 routes.append([first + source, first + ranks + destination])
     links = np.arange(2 * ranks * tiers)
-    return _assemble(
+    return assemble(
         node_of_rank=node,
         names=tuple(names),
         bandwidth_Bps=np.repeat([float(intra_Bps), float(inter_Bps)][:tiers], 2 * ranks),
@@ -168,7 +168,7 @@ def cluster(
     )
 
 
-def _assemble(
+def assemble(
     *,
     node_of_rank: NDArray[np.int64],
     names: tuple[str, ...],
@@ -178,6 +178,7 @@ def _assemble(
     routes: list[list[int]],
     shape: tuple[int, int] | None,
 ) -> Topology:
+    """Return a topology from its links and one list of links per (source, destination)."""
     start = np.zeros(len(routes) + 1, np.int64)
     np.cumsum([len(route) for route in routes], out=start[1:])
     flat = np.array([link for route in routes for link in route], np.int64)

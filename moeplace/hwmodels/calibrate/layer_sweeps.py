@@ -138,7 +138,7 @@ class ExchangeCurve:
         beyond = max(0.0, port_bytes - self.port_bytes[-1])
         slope = float(self.time_us[-1] / self.port_bytes[-1])
         even = float(np.interp(port_bytes, self.port_bytes, self.time_us))
-        return even + beyond * slope
+        return float(even + beyond * slope)
 
 
 def fit_exchange(sweeps: Mapping[str, Any], ports: int) -> ExchangeCurve:
