@@ -131,7 +131,7 @@ def solve_beside(
             f"solver {solver!r} does not keep expert groups on nodes; use exact-cpsat, exact-pulp "
             "or exact-milp"
         )
-    if problem.execution == "stay" and info.kind == "exact" and problem.objective != "balance":
+    if problem.execution == "stay" and info.kind == "exact":
         raise InputError(
             f"solver {solver!r} solves layers one by one, and execution 'stay' couples them; use "
             "chain, or execution 'return'"

@@ -17,6 +17,7 @@ from moeplace.formulations.solver import Run
 from moeplace.placement import DISPATCH_POLICIES, Placement, Problem
 from moeplace.traces import Workload
 from tests.reference.brute_force import optimum
+from tests.reference.chains import random_stay_problem
 from tests.reference.instances import (
     OBJECTIVES,
     random_placement,
@@ -57,6 +58,19 @@ def is_plain(problem: Problem) -> bool:
     return known and divisible and problem.dispatch == "even" and problem.system.num_nodes == 1
 
 
+def is_known(problem: Problem, solver: str) -> bool:
+    """Return whether the workload knows what a solver needs of it."""
+    chained = problem.workload.transition_counts is not None
+    return chained or "transition" not in SOLVERS[solver].needs
+
+
+def with_transitions(problem: Problem, seed: int) -> Problem:
+    """Return the problem with some transitions between main experts."""
+    layers, experts = problem.workload.load.shape
+    counts = np.random.default_rng(seed).gamma(0.3, size=(layers - 1, experts, experts))
+    return problem.replace(workload=problem.workload.replace(transition_counts=counts))
+
+
 @cache
 def instances(objective: str, number: int, **kinds) -> list[Problem]:
     """Return small random problems with one objective, every other one plain if it can be."""
@@ -66,7 +80,7 @@ def instances(objective: str, number: int, **kinds) -> list[Problem]:
     while len(chosen) < number:
         problem = random_problem(next(rngs), objective=objective, **kinds)
         if is_plain(problem) or len(chosen) % 2 or not mixed:
-            chosen.append(problem)
+            chosen.append(with_transitions(problem, len(chosen)))
     return chosen
 
 
@@ -77,7 +91,8 @@ def attempt(problem: Problem, solver: str, **options) -> Result | None:
     except InputError as refusal:
         info = SOLVERS[solver]
         copes = info.kind == "heuristic" and not info.needs
-        if is_plain(problem) or copes or "\n" in str(refusal):
+        plain = is_plain(problem) and is_known(problem, solver)
+        if plain or copes or "\n" in str(refusal):
             raise
         return None
 
@@ -107,6 +122,26 @@ def test_result(solver, objective):
     """A result is feasible, scored by evaluate, above its bound and beside the baselines."""
     for problem in instances(objective, 4):
         check(problem, solver)
+
+
+@cache
+def chains(objective: str, number: int) -> list[Problem]:
+    """Return small random problems in which tokens stay with their main expert."""
+    return [
+        random_stay_problem(np.random.default_rng(seed), objective=objective)[0]
+        for seed in range(number)
+    ]
+
+
+@pytest.mark.parametrize(("solver", "objective"), CASES)
+def test_result_where_tokens_stay(solver, objective):
+    """The same under stay execution; exact solvers, which take layers one by one, refuse."""
+    for problem in chains(objective, 3):
+        if SOLVERS[solver].kind == "exact":
+            with pytest.raises(InputError, match="couples them"):
+                solve(problem, solver)
+        else:
+            check(problem, solver)
 
 
 @pytest.mark.slow
@@ -159,7 +194,7 @@ def test_inputs_are_left_alone(solver, objective):
     start = random_placement(np.random.default_rng(1), problem)
     load, table = problem.workload.load.copy(), start.expert_of_slot.copy()
     prints = problem.workload.fingerprint(), problem.replace().fingerprint
-    solve(problem, solver, initial=start)
+    attempt(problem, solver, initial=start)
     np.testing.assert_array_equal(problem.workload.load, load)
     np.testing.assert_array_equal(start.expert_of_slot, table)
     assert (problem.workload.fingerprint(), problem.replace().fingerprint) == prints
@@ -182,7 +217,7 @@ def degenerate(objective: str) -> dict[str, Problem]:
     def problem(load, top_k=1, system=None, redundant=0, **more) -> Problem:
         load = np.atleast_2d(np.array(load, float))
         layers, experts = load.shape
-        return make_problem(
+        made = make_problem(
             tiny_model(experts, top_k, layers),
             system or tiny_mesh(1, 3),
             Workload.from_loads(load, top_k=top_k),
@@ -190,6 +225,7 @@ def degenerate(objective: str) -> dict[str, Problem]:
             objective=objective,
             **{"tokens_per_rank": 16, **more},
         )
+        return with_transitions(made, 0)
 
     return {
         "one rank": problem([3, 1, 2], system=tiny_mesh(1, 1)),

@@ -75,6 +75,8 @@ def _score(problem: Problem, table: np.ndarray) -> dict[str, np.ndarray]:
             load=np.repeat(workload.load, copies, axis=0),
             layer_ids=tuple(range(copies)),
             token_sets=workload.token_sets and workload.token_sets * copies,
+            transition_counts=None,
+            anchored=None,
         ),
     )
     score = evaluate(many, _placement(many, table))
