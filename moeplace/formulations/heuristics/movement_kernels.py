@@ -22,7 +22,7 @@ CLOSE_ENOUGH = 1e-4  # relative distance from the floor that ends the search
 FIRST_HEAT = 0.01  # temperature at the start of a round, in target loads
 HOTTER = 3.0  # after a failure
 LAST_HEAT = 0.00005
-PATIENCE = 16  # failures, less successes, after which no lower target is tried
+PATIENCE = 32  # failures, less successes, after which no lower target is tried
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
