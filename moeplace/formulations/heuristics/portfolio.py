@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.formulations.bounds.load import load_bound
 from moeplace.formulations.heuristics.balance import balanced_table
 from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
@@ -43,6 +44,7 @@ PASSES = 8
 PROMISING = 1.3  # a contiguous start this much worse than the result is not worth a descent
 VOLUMES = ("copies", "hops")
 LOADS = ("balance", "time")
+OPTIMAL = 1e-9  # relative distance from the bound at which nothing is left to gain
 MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
 
@@ -216,6 +218,9 @@ def _descend(
 
     cut_short = False
     rows_left = layers if wanted is None else layers[wanted]
+    if problem.objective == "balance" and not problem.scenarios:
+        proven = load_bound(problem).value * (1 + OPTIMAL)
+        rows_left = rows_left[worth[1][rows_left] > proven[rows_left]]
     with run.workers.started() as pool:
         for first in range(0, rows_left.size, CHUNK):
             chunk = [int(layer) for layer in rows_left[first : first + CHUNK]]
