@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from moeplace.errors import InputError, unknown_name
+from moeplace.formulations.exact.clique_cuts import prove
 from moeplace.formulations.exact.linear_model import ModelBuilder, terms, total
 from moeplace.formulations.exact.pairs import add_pairs
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("milp", "cpsat", "pulp")
 UNITS = 1000.0  # all pairs together, as the backend sees them
-STARTS = 20
+STARTS = 100
 OPTIMAL_GAP = 1e-6
 
 
@@ -81,7 +82,8 @@ def clique_cut(
     num_ranks
         Parts R; it must divide the number of experts.
     backend
-        ``milp`` (HiGHS, the fastest here), ``cpsat`` or ``pulp``.
+        ``milp`` (cutting planes and HiGHS, :mod:`.clique_cuts`, the fastest), or all triangles at
+        once in ``cpsat`` or ``pulp``.
     time_limit_s
         Seconds for the proof; None for no limit.
     seed
@@ -106,23 +108,43 @@ def clique_cut(
     experts = len(matrix)
     part = _descend(matrix, num_ranks, np.random.default_rng(seed))
     cut, bound = _cut(matrix, part), 0.0
-    if 1 < num_ranks < experts and cut > 0:
-        scale = UNITS / float(np.triu(matrix, 1).sum())
-        model, pairs = _program(matrix * scale, num_ranks)
-        upper = np.triu_indices(experts, 1)
-        hint = (pairs[upper], (part[upper[0]] == part[upper[1]]).astype(float))
-        module = import_module(f"moeplace.formulations.exact.{backend}.model")
-        outcome = cast("Backend", module.minimize)(model, hint, time_limit_s, seed)
-        if outcome.bound is not None:
-            bound = max(0.0, outcome.bound / scale)
-        if outcome.values is not None:
-            together = (outcome.values[np.maximum(pairs, 0)] > 0.5) | (pairs < 0)
-            found = _numbered(together.argmax(axis=1))
-            if _cut(matrix, found) < cut:
-                part, cut = found, _cut(matrix, found)
-    else:
+    if not (1 < num_ranks < experts and cut > 0):
         bound = cut
+    elif backend == "milp":
+        while True:  # until nothing better is found, or time is over
+            left = None if time_limit_s is None else time_limit_s - (monotonic() - started)
+            bound, together = prove(matrix, num_ranks, cut, left)
+            if together is None:
+                break
+            part = _numbered(together.argmax(axis=1))
+            cut = _cut(matrix, part)
+    else:
+        bound, found = _whole_program(matrix, num_ranks, part, backend, time_limit_s, seed)
+        if _cut(matrix, found) < cut:
+            part, cut = found, _cut(matrix, found)
     return CliqueCut(_numbered(part), cut, min(bound, cut), monotonic() - started)
+
+
+def _whole_program(
+    matrix: NDArray[np.float64],
+    num_ranks: int,
+    part: NDArray[np.int64],
+    backend: str,
+    seconds: float | None,
+    seed: int,
+) -> tuple[float, NDArray[np.int64]]:
+    """Return the bound and the best partition of the program with all triangles."""
+    scale = UNITS / float(np.triu(matrix, 1).sum())
+    model, pairs = _program(matrix * scale, num_ranks)
+    upper = np.triu_indices(len(matrix), 1)
+    hint = (pairs[upper], (part[upper[0]] == part[upper[1]]).astype(float))
+    module = import_module(f"moeplace.formulations.exact.{backend}.model")
+    outcome = cast("Backend", module.minimize)(model, hint, seconds, seed)
+    bound = 0.0 if outcome.bound is None else max(0.0, outcome.bound / scale)
+    if outcome.values is None:
+        return bound, part
+    together = (outcome.values[np.maximum(pairs, 0)] > 0.5) | (pairs < 0)
+    return bound, _numbered(together.argmax(axis=1))
 
 
 def _checked(weight: ArrayLike, num_ranks: int) -> NDArray[np.float64]:
@@ -159,7 +181,7 @@ def _cut(matrix: NDArray[np.float64], part: NDArray[np.int64]) -> float:
 
 
 def _numbered(part: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number parts in the order of their first experts."""
+    """Return the partition with its parts numbered in the order of their first experts."""
     _, first, inverse = np.unique(part, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
