@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import moeplace
+from benchmarks.eplb_reference import eplb_reference
+from benchmarks.load_data import golden_cases, measured_loads
 from benchmarks.timing import median_ms, table
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
 from moeplace.formulations.heuristics.balance import max_rank_load
 from moeplace.formulations.heuristics.eplb import eplb_maps
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 # replicas, groups, nodes, devices
@@ -44,7 +51,79 @@ def report(quick: bool) -> str:
                     ]
                 )
     headers = ["DeepSeek-V3, 58 layers", "ms", "balancedness", "at most", "wasted replicas"]
+    parts = [table(headers, rows)]
+    if not quick and measured_loads():
+        parts += [_golden(), _every_file(repeats)]
+    return "\n\n".join(parts)
+
+
+def _golden() -> str:
+    """Return a table: the runs of the genuine EPLB on record, its loops in NumPy, and ours."""
+    rows, loads = [], measured_loads()
+    for case in golden_cases():
+        load = loads[case["file"].removesuffix(".json")]
+        size = tuple(case[f"num_{part}"] for part in ("replicas", "groups", "nodes", "gpus"))
+        call = (load, *size)
+        loops = _cpu_ms(lambda c=call: eplb_reference(*c), 3)
+        spent = _cpu_ms(lambda c=call: moeplace.rebalance_experts(*c), 15)
+        worst = [
+            max_rank_load(load, function(*call).astype(np.int32), size[3])
+            for function in (eplb_reference, lambda *c: moeplace.rebalance_experts(*c)[0])
+        ]
+        rows.append(
+            [
+                f"{case['file']}, {size[0]} slots on {size[3]}, {case['policy']}",
+                f"{1e3 * case['seconds']:,.0f}",
+                f"{loops:.0f}",
+                f"{spent:.1f}",
+                f"{1e3 * case['seconds'] / spent:.0f}×",
+                f"{loops / spent:.1f}×",
+                f"{case['mean_balancedness']:.4f}",
+                *(f"{_balancedness(load, value, size[3]):.4f}" for value in worst),
+            ]
+        )
+    headers = [
+        "genuine EPLB on record",
+        "ms",
+        "loops cpu ms",
+        "ours cpu ms",
+        "to genuine",
+        "to loops",
+    ]
+    return table([*headers, "balancedness", "loops", "ours"], rows)
+
+
+def _every_file(repeats: int) -> str:
+    """Return a table: all measured loads in 288 slots on 32 devices."""
+    rows = []
+    for name, load in measured_loads().items():
+        call = (load, 288, 8, 4, 32)
+        loops = _cpu_ms(lambda c=call: eplb_reference(*c), 3)
+        spent = _cpu_ms(lambda c=call: moeplace.rebalance_experts(*c), repeats)
+        maps = (eplb_reference(*call), moeplace.rebalance_experts(*call)[0])
+        values = [max_rank_load(load, m.astype(np.int32), 32) for m in maps]
+        balanced = [f"{_balancedness(load, value, 32):.4f}" for value in values]
+        rows.append([name, f"{loops:.0f}", f"{spent:.1f}", f"{loops / spent:.1f}×", *balanced])
+    headers = [
+        "288 slots on 32",
+        "loops cpu ms",
+        "ours cpu ms",
+        "ratio",
+        "EPLB balancedness",
+        "ours",
+    ]
     return table(headers, rows)
+
+
+def _cpu_ms(function: Callable[[], object], repeats: int) -> float:
+    """Return the median processor time of a call in ms, after one that is not counted."""
+    function()
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        function()
+        times.append(time.process_time() - started)
+    return 1e3 * median(times)
 
 
 def _balancedness(load: NDArray[np.float64], worst: NDArray[np.float64], devices: int) -> float:
