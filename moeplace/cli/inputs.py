@@ -69,6 +69,8 @@ def build_problem(
     if model.non_expert_params is None:
         note(f"{model.name} does not say its total size: only expert weights count as memory")
     system = load_system(options.hw, options.ranks)
+    if options.calibration is not None:
+        system = _calibrated(options, system, model, note)
     phase = options.phase
     settings: dict[str, Any] = {
         "redundant": 0 if auto and options.redundant == AUTO else _redundancy(options),
@@ -93,6 +95,22 @@ def build_problem(
             f"{phase} is scored with it"
         )
     return make_problem(model, system, workload, phase=phase, **settings, **holdout)
+
+
+def _calibrated(
+    options: ProblemOptions, system: System, model: ModelSpec, note: Callable[[str], None]
+) -> System:
+    """Return the system with fitted kernels; say where they are used beyond their range."""
+    from moeplace.hwmodels.calibrate.apply import calibrate_system
+    from moeplace.placement.problem import DEFAULT_TOKENS_PER_RANK
+
+    tokens = dict(DEFAULT_TOKENS_PER_RANK)
+    if options.tokens_per_rank is not None:
+        tokens[options.phase or "prefill"] = options.tokens_per_rank
+    calibrated, notes = calibrate_system(system, model, tokens, str(options.calibration))
+    for told in notes:
+        note(told)
+    return calibrated
 
 
 def _redundancy(options: ProblemOptions) -> int:

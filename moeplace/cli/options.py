@@ -124,6 +124,14 @@ class ProblemOptions:
             "Default: what is shipped for the model.",
         ),
     ] = None
+    calibration: Annotated[
+        str | None,
+        _option(
+            "--calibration",
+            metavar="C",
+            help="Score with fitted kernels: shipped, or a file of `moeplace hw calibrate`.",
+        ),
+    ] = None
     phase: Annotated[
         str | None, _option("--phase", metavar="P", help="prefill (default) or decode.")
     ] = None

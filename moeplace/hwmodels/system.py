@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PHASES = ("prefill", "decode")
 CHANGED = "changed by the caller"
-NOT_CONSTANTS = ("name", "kind", "summary", "sources")
+NOT_CONSTANTS = ("name", "kind", "summary", "sources", "phases")
 POSITIVE = (
     "link_GBps",
     "link_efficiency",
@@ -75,6 +75,8 @@ class System:
         are ``replicated`` on every rank, ``sharded`` over the ranks, or elsewhere (``none``).
     in_situ_factor
         Communication in a running server over the stand-alone kernel; 1 = stand-alone.
+    phases
+        Constants that differ by phase, ``{phase: {name: value}}``; see :meth:`for_phase`.
     """
 
     name: str
@@ -115,6 +117,7 @@ class System:
     kv_cache_GB: float = 0.0
     non_expert: str = "none"
     in_situ_factor: float = 1.0
+    phases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -157,6 +160,13 @@ class System:
             raise InputError(f"system {self.name}: no constant {unknown[0]!r} to replace")
         changed = {name: CHANGED for name in changes if name not in NOT_CONSTANTS}
         return replace(self, **{"sources": {**self.sources, **changed}, **changes})
+
+    def for_phase(self, phase: str) -> System:
+        """Return the system with the constants of a phase; itself where none differ."""
+        changes = self.phases.get(phase)
+        if not changes:
+            return self
+        return replace(self, **changes)
 
     @cached_property
     def _wiring(self) -> Wiring:

@@ -217,7 +217,10 @@ class Problem:
             if scenario.phase == phase:
                 return scenario
         other = self.replace(
-            phase=phase, tokens_per_rank=DEFAULT_TOKENS_PER_RANK[phase], holdout=None
+            phase=phase,
+            system=self.system.for_phase(phase),
+            tokens_per_rank=DEFAULT_TOKENS_PER_RANK[phase],
+            holdout=None,
         )
         workload = self.phase_workloads.get(phase, self.workload)
         if self.execution == "stay" and workload.anchored is None:
@@ -346,6 +349,7 @@ def make_problem(
         workload = by_phase.get(phase) or next(iter(by_phase.values()))
     phase = phase or workload.phase or "prefill"
     _check_phase(phase)
+    system = system.for_phase(phase)
     redundant = _whole("redundant", redundant)
     tokens = DEFAULT_TOKENS_PER_RANK[phase]
     if tokens_per_rank is not None:
