@@ -142,7 +142,7 @@ def layer_task(
         cost = split * float(problem.tokens * problem.top_k)
     else:
         cost = np.zeros_like(split)
-    ids, weight, start, tokens = _token_index(problem, layer)
+    ids, weight, start, tokens = token_index(problem, layer)
     current = np.ones((problem.num_experts, problem.num_ranks), np.bool_)
     if problem.current is not None:
         current = problem.current.replicas_on_rank[layer] > 0
@@ -184,7 +184,7 @@ def run_task(task: LayerTask) -> Descent | None:
     return Descent(improved.reshape(-1), float(value), int(tries))
 
 
-def _token_index(
+def token_index(
     problem: Problem, layer: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], NDArray[np.int32]]:
     """Return token sets, their weights, and which of them contain each expert."""

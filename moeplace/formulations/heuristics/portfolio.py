@@ -9,6 +9,7 @@ import numpy as np
 
 from moeplace.formulations.bounds.load import load_bound
 from moeplace.formulations.heuristics.balance import balanced_table
+from moeplace.formulations.heuristics.copies_search import counts_ranks, few_copies
 from moeplace.formulations.heuristics.cover import replicate_for_cover
 from moeplace.formulations.heuristics.eplb import eplb
 from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
@@ -70,7 +71,12 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     ]
     candidates += _packings(problem)
     # where copies cost as much as they give, the way leads over the best map without any
-    if problem.redundant and (problem.dispatch == "cover" or problem.objective in VOLUMES):
+    ranks_count = counts_ranks(problem)
+    if (
+        problem.redundant
+        and not ranks_count
+        and (problem.dispatch == "cover" or problem.objective in VOLUMES)
+    ):
         single = _descend(problem.replace(redundant=0), _quiet(run), candidates).placement
         if single is not None:
             candidates.append(single)
@@ -83,6 +89,8 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
             candidates.append(few_moves(problem, run))
     if initial is not None:
         candidates.append(initial)
+    if ranks_count:
+        candidates += few_copies(problem, run, candidates)
     solved = _descend(problem, run, candidates)
     solved = _also_from_contiguous(problem, run, solved, candidates[0])
     if solved.placement is not None:
