@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.commands import hw_validate
+from moeplace.cli.commands import hw_estimate, hw_import, hw_validate
 from moeplace.cli.options import FormatOption, group
 from moeplace.cli.output import Format, Output
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 app = group("hw", "Systems: wafers, meshes and GPU clusters.")
 app.command()(hw_validate.validate)
 app.command()(hw_validate.calibrate)
+app.command()(hw_estimate.estimate)
+app.command("import")(hw_import.import_)
 
 
 @app.command("list")
