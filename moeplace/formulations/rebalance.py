@@ -79,17 +79,15 @@ def maps_of_table(
 
     The replicas of an expert are listed in slot order.
     """
-    phy2log = table.astype(np.int64)
-    layers, slots = phy2log.shape
-    row = np.arange(layers)[:, None]
-    logcnt = np.zeros((layers, num_experts), np.int64)
-    np.add.at(logcnt, (row, phy2log), 1)
-    order = np.argsort(phy2log, axis=1, kind="stable")
-    expert = np.take_along_axis(phy2log, order, axis=1)
-    first = np.cumsum(logcnt, axis=1) - logcnt
-    copy = np.arange(slots)[None, :] - np.take_along_axis(first, expert, axis=1)
+    from moeplace.formulations.heuristics.eplb_kernels import list_slots
+
+    phy2log = np.array(table, np.int64, order="C")
+    layers = phy2log.shape[0]
+    number = phy2log + num_experts * np.arange(layers)[:, None]
+    logcnt = np.bincount(number.ravel(), minlength=layers * num_experts)
+    logcnt = logcnt.astype(np.int64).reshape(layers, num_experts)
     log2phy = np.full((layers, num_experts, int(logcnt.max())), -1, np.int64)
-    log2phy[row, expert, copy] = order
+    list_slots(phy2log, log2phy)
     return phy2log, log2phy, logcnt
 
 

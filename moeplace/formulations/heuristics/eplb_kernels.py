@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-decorators=False
-"""EPLB's global policy compiled, for a quick look at how full its fullest device would be."""
+"""EPLB's global policy and its maps, compiled."""
 
 from __future__ import annotations
 
@@ -91,3 +91,24 @@ def fullest(load: NDArray[np.float64], table: NDArray[np.int32]) -> float:
             total += load[table[device, slot]] / count[table[device, slot]]
         largest = max(largest, total)
     return largest
+
+
+@njit(cache=True, nogil=True)
+def list_slots(phy2log: NDArray[np.int64], log2phy: NDArray[np.int64]) -> None:
+    """Write the slots of every expert in slot order; `log2phy` comes filled with −1.
+
+    Parameters
+    ----------
+    phy2log
+        (layers, slots) expert in each slot.
+    log2phy
+        (layers, experts, most replicas) slots of each expert.
+    """
+    known = np.empty(log2phy.shape[1], np.int64)
+    for layer in range(phy2log.shape[0]):
+        for expert in range(known.size):
+            known[expert] = 0
+        for slot in range(phy2log.shape[1]):
+            expert = phy2log[layer, slot]
+            log2phy[layer, expert, known[expert]] = slot
+            known[expert] += 1
