@@ -1,10 +1,9 @@
-"""What every importer must do; a new one joins by an entry in `SAMPLES`."""
+"""What every importer must do; a new one joins by an entry in `importer_samples.SAMPLES`."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,33 +18,8 @@ from moeplace.traces import (
     load_workload,
     save_trace,
 )
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def _saved(name):
-    def make(folder, trace):
-        save_trace(trace, folder / name)
-        return folder / name
-
-    return make
-
-
-def _copied(name):
-    def make(folder, trace):
-        path = folder / Path(name).name
-        path.write_bytes((FIXTURES / name).read_bytes())
-        return path
-
-    return make
-
-
-SAMPLES = {
-    "npz": _saved("sample.npz"),
-    "parquet": _saved("sample.parquet"),
-    "sglang-counts": _copied("sglang_counts.json"),
-    "chaos": _copied("chaos/tiny-moe/quiz/birds/2.json"),
-}
+from moeplace.traces.importers.options import ImportOptions
+from tests.contracts.importer_samples import SAMPLES, make_trace
 
 
 @pytest.fixture(params=list(importers()))
@@ -55,39 +29,71 @@ def importer(request):
 
 
 @pytest.fixture
-def sample(importer, tmp_path, random_trace):
-    """Return a good file of the importer's format."""
-    return SAMPLES[importer.name](tmp_path, random_trace())
+def sample(importer, tmp_path):
+    """Return a good recording of the importer's format."""
+    return SAMPLES[importer.name](tmp_path)
+
+
+def read(importer, sample, path=None):
+    """Read a recording with what the importer must be told."""
+    options = sample.options or ImportOptions()
+    return importer.read(
+        path or sample.path, num_experts=options.num_experts, options=options, name="mine"
+    )
 
 
 def test_recognizes_its_own_and_nobody_elses(importer, sample):
     """The content decides the format, and for one importer only."""
-    assert [i.name for i in importers().values() if i.recognizes(sample)] == [importer.name]
-    assert detect_format(sample) == importer.name
+    assert [i.name for i in importers().values() if i.recognizes(sample.path)] == [importer.name]
+    assert detect_format(sample.path) == importer.name
 
 
-def test_reads_what_it_promises(importer, sample):
-    """The result is of the promised kind, has the name given, and makes a workload."""
-    result = importer.read(sample, name="mine")
+def test_gives_what_was_recorded(importer, sample):
+    """The result is of the promised kind, has the name given, and holds what the file holds."""
+    result = read(importer, sample)
     assert isinstance(result, RoutingTrace if importer.gives == "trace" else Workload)
     assert result.name == "mine"
-    assert load_workload(sample, importer.name).load.sum() > 0
+    if isinstance(result, Workload):
+        np.testing.assert_array_equal(result.load, sample.expected)
+        return
+    ids = np.where(result.valid, result.expert_ids.astype(int), -1)
+    np.testing.assert_array_equal(ids, sample.expected)
+
+
+def test_units_give_the_same_trace(importer, sample):
+    """Read piece by piece, a recording holds the same tokens."""
+    if importer.gives != "trace":
+        pytest.skip("loads are read at once")
+    options = sample.options or ImportOptions()
+    trace = importer.read_units(importer.units(sample.path, options), options)
+    ids = np.where(trace.valid, trace.expert_ids.astype(int), -1)
+    np.testing.assert_array_equal(ids, sample.expected)
 
 
 def test_reading_twice_gives_the_same(importer, sample):
     """Reading is deterministic."""
-    first, second = (load_workload(sample) for _ in range(2))
+    first, second = (
+        load_workload(
+            sample.path,
+            num_experts=sample.options.num_experts if sample.options else None,
+            options=sample.options,
+        )
+        for _ in range(2)
+    )
     assert first.fingerprint() == second.fingerprint()
 
 
 def test_truncated_files_are_refused(importer, sample):
     """A file cut anywhere is one line of input error that names it, never another exception."""
-    whole = sample.read_bytes()
-    for part in (0, 1, 10, len(whole) // 3, len(whole) // 2, len(whole) - 3):
-        sample.write_bytes(whole[:part])
+    whole = sample.cut.read_bytes()
+    places = [0, 1, 10, len(whole) // 3, len(whole) // 2, len(whole) - 3]
+    for part in places:
+        if part >= len(whole) - sample.marginal:
+            continue
+        sample.cut.write_bytes(whole[:part])
         with pytest.raises(InputError) as caught:
-            load_workload(sample, importer.name)
-        assert sample.name in str(caught.value)
+            read(importer, sample)
+        assert sample.cut.name in str(caught.value) or sample.path.name in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
@@ -119,20 +125,20 @@ def test_foreign_content_is_refused(importer, tmp_path, content):
     importer.recognizes(path)
 
 
-def test_damaged_bytes_never_crash(importer, sample, random_trace):
+def test_damaged_bytes_never_crash(importer, sample):
     """A flipped byte is refused, or changes nothing that checksums guard."""
-    whole = sample.read_bytes()
+    whole = sample.cut.read_bytes()
     rng = np.random.default_rng(5)
     for place in rng.choice(len(whole), min(len(whole), 80), replace=False):
         damaged = bytearray(whole)
         damaged[place] ^= 0x81
-        sample.write_bytes(damaged)
+        sample.cut.write_bytes(damaged)
         try:
-            result = importer.read(sample)
+            result = read(importer, sample)
         except InputError:
             continue
         if importer.name in ("npz", "parquet"):
-            np.testing.assert_array_equal(result.expert_ids, random_trace().expert_ids)
+            np.testing.assert_array_equal(result.expert_ids, sample.expected)
 
 
 def test_missing_file(importer, tmp_path):
@@ -187,13 +193,13 @@ def test_ids_out_of_range_name_token_and_layer(tmp_path):
         load_trace(path)
 
 
-def test_unknown_formats(tmp_path, random_trace):
+def test_unknown_formats(tmp_path):
     """A format that does not exist is a usage error, content of no format an input error."""
-    save_trace(random_trace(), tmp_path / "t.npz")
+    save_trace(make_trace(), tmp_path / "t.npz")
     with pytest.raises(UsageError, match=r"'csv'.*npz, parquet"):
         load_trace(tmp_path / "t.npz", "csv")
     with pytest.raises(UsageError, match=r"X\.npz, X\.parquet"):
-        save_trace(random_trace(), tmp_path / "t.csv")
+        save_trace(make_trace(), tmp_path / "t.csv")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match=r"notes\.txt: cannot tell"):
         load_trace(tmp_path / "notes.txt")
@@ -201,17 +207,17 @@ def test_unknown_formats(tmp_path, random_trace):
         load_workload(tmp_path / "t.npz", phase="both")
 
 
-def test_folder_replaces_traces_only(tmp_path, random_trace):
+def test_folder_replaces_traces_only(tmp_path):
     """Writing over a trace folder replaces it whole; any other folder is left alone."""
-    save_trace(random_trace(seed=1), tmp_path / "t")
-    save_trace(random_trace(seed=2), tmp_path / "t")
+    save_trace(make_trace(seed=1), tmp_path / "t")
+    save_trace(make_trace(seed=2), tmp_path / "t")
     again = load_trace(tmp_path / "t")
-    np.testing.assert_array_equal(again.expert_ids, random_trace(seed=2).expert_ids)
+    np.testing.assert_array_equal(again.expert_ids, make_trace(seed=2).expert_ids)
     (tmp_path / "home").mkdir()
     with pytest.raises(InputError, match="is no trace"):
-        save_trace(random_trace(), tmp_path / "home")
+        save_trace(make_trace(), tmp_path / "home")
     with pytest.raises(InputError, match="cannot write"):
-        save_trace(random_trace(), tmp_path / "not" / "there.npz")
+        save_trace(make_trace(), tmp_path / "not" / "there.npz")
 
 
 def test_import_is_light():
