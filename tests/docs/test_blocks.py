@@ -22,6 +22,7 @@ QUICK = (
     "tutorials/my-own-trace.md",
     "how-to/describe-my-hardware.md",
     "how-to/import-a-trace.md",
+    "how-to/partition-a-hypergraph.md",
     "reference/file-formats.md",
 )
 

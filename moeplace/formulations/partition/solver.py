@@ -14,6 +14,7 @@ from moeplace.formulations.heuristics.tables import without_duplicates
 from moeplace.formulations.partition.room import group_aligned, longest_first
 from moeplace.formulations.partition.solve import partition
 from moeplace.formulations.solver import Run, Solved
+from moeplace.parallel import available_cores
 from moeplace.placement import Placement, keep_slots, relabel_ranks
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
     from moeplace.traces import TokenSets
 
-ROUNDS = 3  # of annealing in a layer without a time limit
+ROUNDS, LARGE = 5, 128  # of annealing in a layer without a time limit; 1 above so many experts
 LEAST_S = 0.02  # time limit of a layer that comes too late
 
 
@@ -96,6 +97,7 @@ def run_task(task: PartitionTask) -> NDArray[np.int32]:
         limit = max(LEAST_S, (task.deadline - time.time()) / task.layers_left)
     ids, weight = task.sets.ids, task.sets.weight
     num_experts, ranks = task.starts.shape[1], task.node_of_rank.size
+    rounds = ROUNDS if num_experts <= LARGE else 1
     try:
         part = partition(
             ids,
@@ -107,7 +109,7 @@ def run_task(task: PartitionTask) -> NDArray[np.int32]:
             time_limit_s=limit,
             seed=task.seed,
             initial=task.starts,
-            max_iterations=ROUNDS if limit is None else None,
+            max_iterations=rounds if limit is None else None,
         )
     except (InfeasibleError, LimitError):  # where nothing meets max_load, the most even map
         room = np.full(ranks, task.slots_per_rank)
@@ -125,7 +127,7 @@ def run_task(task: PartitionTask) -> NDArray[np.int32]:
         time_limit_s=None,
         seed=task.seed,
         initial=task.node_of_rank,
-        max_iterations=ROUNDS,
+        max_iterations=0,
     )
     name = np.empty(ranks, np.int32)
     name[np.argsort(node, kind="stable")] = np.argsort(task.node_of_rank, kind="stable")
@@ -146,7 +148,8 @@ def _tasks(problem: Problem, run: Run, initial: Placement | None) -> list[Partit
     ]
     left = run.remaining_s()
     deadline = None if left is None else time.time() + left
-    workers = run.workers.jobs or 1
+    here = available_cores() if run.workers.engine in ("threads", "loky") else 1
+    workers = run.workers.jobs or here
     sets = problem.workload.token_sets or ()
     return [
         PartitionTask(

@@ -142,23 +142,19 @@ def test_workers_do_not_matter(sets):
     np.testing.assert_array_equal(tables[0], tables[1])
 
 
-def test_from_the_command_line(tmp_path):
+def test_from_the_command_line():
     """`moeplace solve --objective copies --solver partition` beats the contiguous map."""
     from typer.testing import CliRunner
 
     from moeplace.cli.main import app
 
-    runner = CliRunner()
-    trace = tmp_path / "trace.npz"
-    synth = ["trace", "synth", "--model", "deepseek-v2-lite", "--tokens", "300", "-o", str(trace)]
-    assert runner.invoke(app, synth).exit_code == 0
-    solved = runner.invoke(
+    solved = CliRunner().invoke(
         app,
-        ["solve", "--model", "deepseek-v2-lite", "--hw", "h100-sxm", "--ranks", "8", "--trace",
-         str(trace), "--phase", "prefill", "--objective", "copies", "--solver", "partition",
-         "--time-limit", "3", "--format", "json"],
+        ["solve", "--model", "deepseek-v2-lite", "--hw", "h100-sxm", "--ranks", "8",
+         "--phase", "prefill", "--objective", "copies", "--solver", "partition",
+         "--time-limit", "0.1", "--format", "json", "--quiet"],
     )  # fmt: skip
     assert solved.exit_code == 0, solved.output
     document = json.loads(solved.stdout)
     contiguous = document["baselines"]["contiguous"]["copies_per_token"]
-    assert document["score"]["copies_per_token"] < contiguous
+    assert document["score"]["copies_per_token"] < 0.9 * contiguous
