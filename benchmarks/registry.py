@@ -36,6 +36,7 @@ CASES = {
     case.name: case
     for case in (
         Case("commands", "Commands from start to end", "benchmarks.commands:report"),
+        Case("chain", "Tokens that stay with their main expert", "benchmarks.chain:report"),
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
