@@ -145,10 +145,9 @@ def copies_tasks(problem: Problem, run: Run, tables: NDArray[np.int32]) -> list[
         # loads are those of the tokens under cover, the workload's own elsewhere
         load = problem.load_share[layer] * pairs
         if problem.dispatch == "cover":
-            used = np.bincount(ids[ids >= 0], minlength=problem.num_experts).astype(float)
-            used[:] = 0.0
-            np.add.at(used, ids[ids >= 0], np.repeat(weight, (ids >= 0).sum(axis=1)))
-            load = used
+            real = ids >= 0
+            each = np.repeat(weight, real.sum(axis=1))
+            load = np.bincount(ids[real], weights=each, minlength=problem.num_experts)
         tasks.append(
             CopiesTask(
                 layer, ids, weight, start, tokens, load,
