@@ -21,6 +21,7 @@ from moeplace.cli.commands import (
     model,
     solve,
     solvers,
+    sweep,
     trace,
     verify,
 )
@@ -139,7 +140,7 @@ for command in (
     export.export,
 ):
     app.command()(command)
-for command in (solvers.solvers, doctor.doctor):
+for command in (sweep.sweep, solvers.solvers, doctor.doctor):
     app.command()(command)
 for group in (trace.app, hw.app, model.app):
     app.add_typer(group)
