@@ -39,7 +39,7 @@ def placed(p, ranks):
 @pytest.mark.parametrize("value", [0.99, 0, -1, float("nan"), float("inf"), "much"])
 def test_only_numbers_of_at_least_one(value):
     """The limit counts mean rank loads: less than one cannot be kept by any placement."""
-    with pytest.raises(InputError, match="max_load is .*at least 1"):
+    with pytest.raises(InputError, match=r"max_load is .*at least 1"):
         problem(max_load=value)
 
 
@@ -49,7 +49,8 @@ def test_the_overloaded_layer_is_named():
     assert violations(problem(), together) == []
     assert violations(problem(max_load=1.43), together) == []
     (line,) = violations(problem(max_load=1.4), together)
-    assert line.startswith("layer ") and "1.4286 mean rank loads, at most 1.4" in line
+    assert line.startswith("layer ")
+    assert "1.4286 mean rank loads, at most 1.4" in line
     assert slot_violations(problem(max_load=1.4), together) == []
 
 
@@ -97,6 +98,7 @@ def test_solve_says_that_it_did_not_keep_the_limit():
         (TokenSets(np.array([[0, 1], [0, 2], [0, 3]]), np.array([4.0, 1, 1])),), "measured"
     )
     result = solve(problem(max_load=1.0, workload=heavy))
-    assert result.status == "infeasible" and "mean rank loads" in result.violations[0]
+    assert result.status == "infeasible"
+    assert "mean rank loads" in result.violations[0]
     assert layer_imbalance(result.problem, result.placement)[0] == pytest.approx(7 / 5)
     assert result.history == ()
