@@ -93,10 +93,15 @@ def test_make_targets_exist() -> None:
 
 @pytest.mark.parametrize("page", _with_code("python"), ids=page_id)
 def test_python_blocks_use_public_names(page: Path) -> None:
-    """Every Python block is valid, and what it takes from `moeplace` is public."""
+    """Every Python block is valid; what it takes is in `moeplace` or in the reference."""
+    reference = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
     for block in _blocks(page, "python"):
         compile(block.body, page_id(page), "exec")
-        for name in re.findall(r"\bmoeplace\.(\w+)", block.body):
+        imports = r"^from (moeplace\.[\w.]+) import (.+)$"
+        for module, names in re.findall(imports, block.body, re.MULTILINE):
+            for name in names.split(", "):
+                assert re.search(rf"^::: {module}\.(\w+\.)*{name}$", reference, re.MULTILINE), name
+        for name in re.findall(r"\bmoeplace\.(\w+)", re.sub(imports, "", block.body, flags=re.M)):
             assert name in moeplace.__all__
 
 
