@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 MOST_PER_TOKEN = 10  # experts of a token that are looked at; parts of fewer are a bound too
 WARM_UP, LAST = 60, 120  # ADMM steps with chords before, with fixed prices after
-ROUNDS, STEPS_A_ROUND = 80, 5
-TEMPERATURE, RIDGE = 0.03, 0.003
+ROUNDS, STEPS_A_ROUND = 120, 5
+TEMPERATURE, RIDGE = 0.02, 0.001
 PRICE_STEPS = 2
+SETTLED = 1e-5  # relative gain of twenty steps below which the bound is as good as it gets
 CHORD_BLUR = 0.25
 PRICE_UNIT = 1 / 40  # prices are kept in whole units, in 8 bits
 DUAL_LEVELS = 32_000  # the multiplier is kept in 16 bits
@@ -134,7 +135,7 @@ def touched_parts(
             if _past(end, 0.35, time_limit_s):
                 break
         average = price.copy()
-        for number in range(ROUNDS):
+        for number in range(min(ROUNDS, 20 + 2 * experts)):
             if _past(end, 0.25, time_limit_s):
                 break
             improve_prices(ids, size, seen, price, TEMPERATURE, RIDGE, PRICE_STEPS)
@@ -151,8 +152,10 @@ def touched_parts(
             last = number == LAST - 1 or _past(end, 0.0, time_limit_s)
             if number % 20 == 19 or last:
                 found = _certified(run, kept, constant, pairs)
+                settled = best is not None and found.value <= best.value * (1 + SETTLED)
                 if best is None or found.value > best.value:
                     best = found
+                last = last or settled
             if last:
                 break
     if best is None:

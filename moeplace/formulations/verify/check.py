@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeplace.errors import CheckFailedError, InputError, MoeplaceError
+from moeplace.errors import CheckFailedError, InfeasibleError, InputError, MoeplaceError
 from moeplace.formulations.bounds.combine import best_of
 from moeplace.formulations.bounds.lower_bound import assembled, robust_bound
 from moeplace.formulations.bounds.touched import TouchProof, lost_to_choice, parts_of, rows_of
@@ -184,7 +184,10 @@ def _placement_checks(document: Mapping[str, Any], problem: Problem) -> tuple[fl
             broken[0] if broken else "the file says rules are broken, none is",
         )
     ]
-    score = evaluate(problem, placement)
+    try:
+        score = evaluate(problem, placement)
+    except InfeasibleError as error:
+        return math.nan, [*checks, Check("value", False, str(error))]
     checks.append(_close("value", document["objective"]["value"], score.objective))
     said, found = document["score"], score.to_dict()
     wrong = [
