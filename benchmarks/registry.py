@@ -37,6 +37,8 @@ CASES = {
     for case in (
         Case("commands", "Commands from start to end", "benchmarks.commands:report"),
         Case("chain", "Tokens that stay with their main expert", "benchmarks.chain:report"),
+        Case("gaps", "Certified gaps at full size", "benchmarks.gaps:report"),
+        Case("copies", "Ranks a token touches, load limited", "benchmarks.copies:report"),
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),

@@ -1,0 +1,193 @@
+"""Certified gaps at full size: what is found beside what is proven, term by term."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.data import data_file
+from benchmarks.timing import table
+from moeplace import (
+    Workload,
+    default_workloads,
+    load_model,
+    load_system,
+    load_trace,
+    lower_bound,
+    make_problem,
+    solve,
+)
+from moeplace.formulations.bounds.relaxation import Parts
+from moeplace.traces.sources import load_source
+
+if TYPE_CHECKING:
+    from moeplace.formulations.bounds import Bound
+    from moeplace.placement import Problem
+
+HEADERS = ("instance", "layers", "gap, fast %", "gap, strong %", "terms", "bound s", "cpu s")
+SOLVER_S, QUICK_SOLVER_S = 120.0, 20.0
+QUICK_LAYERS = 2
+EXACT = ((8, 2, 4, 3), (9, 3, 3, 3), (10, 2, 5, 4), (12, 3, 4, 4))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A row: where its workload comes from, and what is asked of it."""
+
+    name: str
+    model: str
+    hw: str
+    ranks: int | None
+    trace: str = ""
+    solver: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+INSTANCES = (
+    *(
+        Instance(f"time, h100-sxm x 32, 32 redundant, {phase}", "deepseek-v3", "h100-sxm", 32,
+                 options={"redundant": 32, "phase": phase})
+        for phase in ("prefill", "decode")
+    ),
+    *(
+        Instance(f"time, wafer, {phase}", "deepseek-v3", "wafer", None, options={"phase": phase})
+        for phase in ("prefill", "decode")
+    ),
+    Instance("copies, DeepSeek-V2-Lite trace, 8 ranks", "deepseek-v2-lite", "h100-sxm", 8,
+             "deepseek_v2_lite_trace.npz", "partition", {"objective": "copies", "dedup": "rank"}),
+    *(
+        Instance(f"copies, small MoE trace, 32 ranks{word}", "deepseek-v3", "gb200-nvl72", 32,
+                 "small_moe_256_trace.npz", "partition",
+                 {"objective": "copies", "dedup": "rank", "phase": "prefill", **cap})
+        for word, cap in (("", {}), (", load <= 1.05 x mean", {"max_load": 1.05}))
+    ),
+)  # fmt: skip
+
+
+def problem_of(instance: Instance, layers: int | None) -> Problem | None:
+    """Return the instance on some of its layers, None where its trace is not at hand."""
+    model = load_model(instance.model)
+    system = load_system(instance.hw, ranks=instance.ranks)
+    phase: str = instance.options.get("phase", "prefill")
+    if instance.trace:
+        path = data_file(instance.trace)
+        if path is None:
+            return None
+        whole = Workload.from_trace(load_trace(path), phase=phase)
+        whole = whole.replace(layer_ids=tuple(model.moe_layers[: whole.num_layers]))
+    else:
+        whole = default_workloads(model.name)[phase]
+    bound = whole.bind(model)
+    if layers is not None and layers < bound.num_layers:
+        rows = np.linspace(0, bound.num_layers - 1, layers).astype(int)
+        bound = bound.select_layers(rows.tolist())
+    return make_problem(model, system, bound, **instance.options)
+
+
+def report(quick: bool) -> str:
+    """Return the tables: full size, balance on every file of loads, and exact sub-instances."""
+    rows = []
+    for instance in INSTANCES:
+        problem = problem_of(instance, QUICK_LAYERS if quick else None)
+        if problem is not None:
+            rows.append(_row(instance, problem, QUICK_SOLVER_S if quick else SOLVER_S))
+    parts = [
+        "Mean over the layers of each layer's gap; terms: the same for each part of the time.",
+        table(HEADERS, rows),
+        *_balance(quick),
+        "Which side is weak: random tokens, small enough to try every partition. "
+        "Bound / optimum, mean and least of ten.",
+        _exact(3 if quick else 10),
+    ]
+    return "\n\n".join(parts)
+
+
+def _row(instance: Instance, problem: Problem, limit_s: float) -> tuple[str, ...]:
+    fast = lower_bound(problem)
+    started = time.monotonic(), time.process_time()
+    strong = lower_bound(problem, "strong")
+    spent = time.monotonic() - started[0], time.process_time() - started[1]
+    found = solve(problem, instance.solver, limit_s, bound=strong)
+    if found.score is None:
+        raise SystemExit(f"{instance.name}: no placement")
+    value = found.score.layer_objective
+
+    def mean_gap(bound: Bound) -> str:
+        return f"{100 * float(np.mean(1 - bound.layer_value / value)):.2f}"
+
+    terms = "-"
+    if problem.objective == "time":
+        names = ("dispatch", "compute", "combine")
+        shares = [strong.terms[f"{n}_s"] / getattr(found.score, f"{n}_s") for n in names]
+        terms = ", ".join(f"{n} {100 * (1 - s):.1f}" for n, s in zip(names, shares, strict=True))
+    return (
+        instance.name,
+        str(problem.num_layers),
+        mean_gap(fast),
+        mean_gap(strong),
+        terms,
+        f"{spent[0]:.0f}",
+        f"{spent[1]:.0f}",
+    )
+
+
+def _balance(quick: bool) -> list[str]:
+    """Return the table of balance gaps at 32 ranks with 32 redundant experts."""
+    folder = data_file("deepseek_v3_loads")
+    if folder is None:
+        return []
+    model, system = load_model("deepseek-v3"), load_system("h100-sxm", ranks=32)
+    rows = []
+    for path in sorted(folder.glob("*.json"))[: 2 if quick else None]:
+        loads = load_source(str(path), num_experts=model.num_experts)
+        if not isinstance(loads, Workload):
+            continue
+        problem = make_problem(
+            model, system, loads, redundant=32, objective="balance", dedup="none"
+        )
+        found = solve(problem, "lpt", seed=0)
+        better = solve(problem, "auto", 60.0)
+        best = max((found, better), key=lambda one: -one.score.objective if one.score else 0)
+        rows.append(
+            (path.stem, f"{100 * (found.mean_layer_gap or 0):.3f}",
+             f"{100 * (best.mean_layer_gap or 0):.3f}")
+        )  # fmt: skip
+    head = "`balance`, 32 ranks, 32 redundant experts, mean over the layers of the gap in %:"
+    return [head, table(("loads", "lpt", "auto"), rows)]
+
+
+def _exact(instances: int) -> str:
+    """Return bound / optimum for touched parts where all partitions can be tried."""
+    from itertools import product
+
+    from moeplace.formulations.bounds.partition import touched_parts
+    from moeplace.traces import TokenSets
+
+    rows = []
+    for experts, parts, capacity, top_k in EXACT:
+        labels = np.array(list(product(range(parts), repeat=experts - 1)), np.int8)
+        labels = np.column_stack([np.zeros(len(labels), np.int8), labels])  # the first one's part
+        fits = np.ones(len(labels), bool)
+        for part in range(parts):
+            fits &= (labels == part).sum(axis=1) <= capacity
+        labels = labels[fits]
+        ratios = []
+        for seed in range(instances):
+            rng = np.random.default_rng(seed)
+            ids = np.argsort(rng.random((20 * experts, experts)), axis=1)[:, :top_k]
+            sets = TokenSets(ids.astype(np.int32), np.ones(len(ids)))
+            touched = np.zeros(len(labels))
+            for tokens in ids:
+                own = labels[:, tokens]
+                for part in range(parts):
+                    touched += (own == part).any(axis=1)
+            proven = touched_parts(sets, Parts(experts, parts, capacity)).value
+            ratios.append(proven / (touched.min() / len(ids)))
+        rows.append(
+            (f"{experts} experts, {parts} parts, top {top_k}", str(len(labels)),
+             f"{np.mean(ratios):.3f}", f"{np.min(ratios):.3f}")
+        )  # fmt: skip
+    return table(("tokens", "partitions tried", "mean", "least"), rows)
