@@ -13,7 +13,7 @@ from moeplace.traces.generator.presets import KNOBS, preset, preset_targets, pre
 
 def main() -> None:
     for name in sys.argv[1:] or presets():
-        found = calibrate(preset(name).replace(topics=64), preset_targets(name))
+        found = calibrate(preset(name).replace(topics=4), preset_targets(name))
         values = {knob: round(float(getattr(found, knob)), 4) for knob in KNOBS}
         values["topics"] = int(values["topics"])
         text = ", ".join(f"{knob}: {value:g}" for knob, value in values.items())

@@ -43,6 +43,8 @@ CASES = {
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
         Case("qap", "Quadratic assignment (QAPLIB)", "benchmarks.qap:report"),
+        Case("trace-import", "Importing traces", "benchmarks.traces:import_report"),
+        Case("coactivation", "Counting co-activation", "benchmarks.traces:coactivation_report"),
         Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
         Case("balance", "Balance beside the bound", "benchmarks.balance:report"),
         Case("movement", "Balance within a limit of moves", "benchmarks.movement:report"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 # What an archive may unpack to: deflate reaches 1000:1 only on content without information.
 ALWAYS_FINE_BYTES = 1 << 30
 LARGEST_RATIO = 100
+# What `zipfile` raises on damaged archives beside `BadZipFile`.
+READ_ERRORS = (
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OverflowError,
+    UnicodeDecodeError,
+    struct.error,
+)
 
 
 @contextmanager
@@ -44,7 +55,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path}: no such file") from error
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: {_where(path)} ({_line(error)})") from error
-    except (OSError, NotImplementedError, RuntimeError, EOFError, OverflowError) as error:
+    except READ_ERRORS as error:
         raise InputError(f"{path}: not a readable archive ({_line(error)})") from error
 
 

@@ -58,7 +58,7 @@ def synth(
     skew: Annotated[float | None, _number("Spread of popularity; without loads.")] = None,
     topics: Annotated[int | None, _number("Latent topics.")] = None,
     topic_strength: Annotated[float | None, _number("Co-activation and ties of layers.")] = None,
-    topic_stay: Annotated[float | None, _number("Chance that a topic stays.")] = None,
+    topic_stay: Annotated[float | None, _number("Correlation of what successive tokens are about.")] = None,
     carry: Annotated[float | None, _number("Correlation of successive tokens.")] = None,
     domains: Annotated[int | None, _number("Domains.")] = None,
     domain_shift: Annotated[float | None, _number("Spread between domains.")] = None,

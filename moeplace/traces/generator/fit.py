@@ -90,7 +90,7 @@ def calibrate(
 
 
 def fit_trace(
-    trace: Trace, *, n_group: int = 1, topk_group: int = 1, topics: int = 32, seed: int = 0
+    trace: Trace, *, n_group: int = 1, topk_group: int = 1, topics: int = 4, seed: int = 0
 ) -> SynthSpec:
     """Return a specification whose traces are like a real one.
 

@@ -38,17 +38,14 @@ class Router:
     popularity
         (domains, phases, layers, experts) float32.
     topic
-        (topics, layers, experts) float32 what a topic adds.
+        (topics, layers, experts) float32 what a unit of a topic adds.
     drift
         (layers, experts) float32 what is added at the end of the trace, in part before.
-    preference
-        (domains, topics) chance of a topic in a domain.
     """
 
     popularity: NDArray[np.float32]
     topic: NDArray[np.float32]
     drift: NDArray[np.float32]
-    preference: NDArray[np.float64]
 
 
 def generate(
@@ -97,7 +94,8 @@ def make_router(spec: SynthSpec, *, seed: int = 0) -> Router:
     base = spec.skew * rng.standard_normal((layers, experts))
     domain = spec.domain_shift * rng.standard_normal((spec.domains, layers, experts))
     phase = spec.phase_shift * rng.standard_normal((layers, experts))
-    topic = spec.topic_strength * rng.standard_normal((spec.topics, layers, experts))
+    topic = rng.standard_normal((spec.topics, layers, experts))
+    topic *= spec.topic_strength / np.sqrt(spec.topics)
     drift = spec.drift * rng.standard_normal((layers, experts))
     target = _target(spec)
     if target is not None:
@@ -108,12 +106,10 @@ def make_router(spec: SynthSpec, *, seed: int = 0) -> Router:
     if spec.adversarial == "far-pairs":
         half = experts // 2
         topic[:, :, half : 2 * half] = topic[:, :, :half]
-    alpha = np.ones(spec.topics) if spec.domains == 1 else np.full(spec.topics, 0.3)
     router = Router(
         popularity.astype(np.float32),
         topic.astype(np.float32),
         drift.astype(np.float32),
-        rng.dirichlet(alpha, spec.domains),
     )
     return router if target is None else _corrected(spec, router, target, seed)
 
@@ -144,7 +140,6 @@ def _corrected(spec: SynthSpec, router: Router, wanted: NDArray[np.float64], see
     for step in range(CORRECTIONS):
         current = Router(
             popularity.astype(np.float32), router.topic, np.zeros_like(router.drift),
-            router.preference,
         )  # fmt: skip
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, step)))
         counts = np.zeros(wanted.shape)
@@ -160,10 +155,10 @@ def _corrected(spec: SynthSpec, router: Router, wanted: NDArray[np.float64], see
                         found = np.bincount(ids[:, layer].ravel(), minlength=spec.num_experts)
                         counts[d, p, layer] += found
         expected = share * tokens[:, :, None, None]
-        popularity += STEP * np.log((expected + PRIOR) / (counts + PRIOR))
+        popularity += STEP / (1 + step / 4) * np.log((expected + PRIOR) / (counts + PRIOR))
         np.clip(popularity, -LARGEST, LARGEST, out=popularity)
     popularity += _adversary(spec, popularity)
-    return Router(popularity.astype(np.float32), router.topic, router.drift, router.preference)
+    return Router(popularity.astype(np.float32), router.topic, router.drift)
 
 
 def _adversary(spec: SynthSpec, popularity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -189,13 +184,13 @@ def _batch(
     domain = numbers % spec.domains
     if spec.domain_blocks:
         domain = numbers * spec.domains // requests
-    topics = _topics(spec, router, domain, length, rng)
+    about = _latent(spec, count, length, rng)
     phase = (np.arange(length) >= spec.prefill_tokens).astype(np.uint8)
     ids = np.empty((count * length, spec.num_layers, spec.top_k), np.uint16)
     time = (numbers / max(requests - 1, 1)).astype(np.float32)
     for layer in range(spec.num_layers):
         scores = _noise(spec, count, length, rng)
-        scores += router.topic[topics, layer]
+        scores += about @ router.topic[:, layer]
         popularity = router.popularity[domain, :, layer]
         scores += popularity[:, phase]
         if spec.drift:
@@ -233,21 +228,16 @@ def _noise(
     return noise
 
 
-def _topics(
-    spec: SynthSpec,
-    router: Router,
-    domain: NDArray[np.int64],
-    length: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Return (requests, tokens) the topic of every token."""
-    edges = np.cumsum(router.preference, axis=1)[domain]
-    draws = rng.random((domain.size, length, 1))
-    fresh = np.minimum((draws > edges[:, None]).sum(axis=2), spec.topics - 1)
-    stays = rng.random((domain.size, length)) < spec.topic_stay
-    stays[:, 0] = False
-    last = np.where(stays, 0, np.arange(length)[None])
-    return np.take_along_axis(fresh, np.maximum.accumulate(last, axis=1), axis=1)
+def _latent(
+    spec: SynthSpec, count: int, length: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return (requests, tokens, topics) what every token is about; it changes step by step."""
+    about = rng.standard_normal((count, length, spec.topics), dtype=np.float32)
+    keep = np.float32(spec.topic_stay)
+    fresh = np.float32(np.sqrt(1.0 - spec.topic_stay**2))
+    for token in range(1, length):
+        about[:, token] = keep * about[:, token - 1] + fresh * about[:, token]
+    return about
 
 
 def _rotating(spec: SynthSpec, turn: NDArray[np.int64], layer: int) -> NDArray[np.float32]:

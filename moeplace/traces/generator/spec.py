@@ -29,15 +29,16 @@ class SynthSpec:
     skew
         Spread of the experts' popularity; ignored where `load` is given.
     topics
-        Latent topics; a token has one, which favors some experts in every layer.
+        Latent topics: a token is about each of them to some degree (normal), and every topic
+        favors some experts in every layer.
     topic_strength
-        How much a topic favors its experts: co-activation, and ties between layers.
+        How much topics decide: co-activation, and ties between layers.
     topic_stay
-        Chance that the next token keeps the topic.
+        Correlation of what successive tokens are about.
     carry
         Correlation of a token's noise with that of the token before: repeated experts.
     domains
-        Domains; each prefers other topics and, by `domain_shift`, other experts.
+        Domains; each prefers other experts, by `domain_shift`.
     domain_shift, phase_shift
         Spread of what a domain, or decode, adds to the popularity.
     drift
@@ -64,7 +65,7 @@ class SynthSpec:
     n_group: int = 1
     topk_group: int = 1
     skew: float = 0.5
-    topics: int = 32
+    topics: int = 4
     topic_strength: float = 1.0
     topic_stay: float = 0.7
     carry: float = 0.3

@@ -21,7 +21,7 @@ from moeplace.traces.importers.options import ImportOptions, Unit
 from moeplace.traces.trace import RoutingTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,8 @@ def recognizes(path: Path) -> bool:
 def units(path: Path, options: ImportOptions) -> list[Unit]:
     """Return one unit a query, in the order of folders and query numbers."""
     del options
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     files = _files(path)
     root = path.absolute() if path.is_dir() else path.absolute().parent.parent
     subjects = [file.absolute().parent.relative_to(root).as_posix() for file in files]
@@ -173,6 +175,12 @@ def _read_file(
     """Return the (tokens, layers, top_k) ids of a query, its layers, its recorded prompt tokens."""
     found = _read_regular(file, num_experts, space or _Space())
     return _read_any(file, num_experts) if found is None else found
+
+
+def query_reader() -> Callable[[Path, int], tuple[NDArray[np.uint16], tuple[int, ...], int]]:
+    """Return a function that reads one query after the other into the same memory."""
+    space = _Space()
+    return lambda file, num_experts: _read_file(file, num_experts, space)
 
 
 class _Space:
