@@ -12,6 +12,7 @@ from moeplace.formulations.bounds.lower_bound import lower_bound
 from moeplace.formulations.exact.formulation import check_exact, estimated_size, formulate
 from moeplace.formulations.exact.start import best_start
 from moeplace.formulations.exact.symmetry import rank_symmetry
+from moeplace.formulations.flow.transport import cheapest_assignment, linear_rank_cost
 from moeplace.formulations.heuristics.tables import to_placement
 from moeplace.formulations.solver import Solved
 from moeplace.placement import evaluate, violations
@@ -56,11 +57,13 @@ def solve_layers(
         If it is proven that no placement keeps all rules.
     """
     check_exact(problem, name)
-    together = bool(problem.scenarios) and problem.risk != "mean"
-    everything = list(range(problem.num_layers))
-    parts = [everything] if together else [[layer] for layer in everything]
+    parts = problem_parts(problem)
+    together = _together(problem)
     known = lower_bound(problem)
     bound = np.array([known.value]) if together else known.layer_value.astype(float).copy()
+    if (cost := linear_rank_cost(problem)) is not None:
+        least = cheapest_assignment(cost, problem.slots_per_rank).value
+        bound = np.maximum(bound, least * (1 - SOLVED_GAP / 2))
     start = best_start(problem, run, initial, bound, separable=not together)
     table, feasible = start.table, start.feasible
     value = _values(problem, table, together)
@@ -120,6 +123,16 @@ def solve_layers(
         lower_bound=float(bound.sum()),
         limit=limit,
     )
+
+
+def problem_parts(problem: Problem) -> list[list[int]]:
+    """Return the layers that are decided together: one by one unless a risk couples them."""
+    everything = list(range(problem.num_layers))
+    return [everything] if _together(problem) else [[layer] for layer in everything]
+
+
+def _together(problem: Problem) -> bool:
+    return bool(problem.scenarios) and problem.risk != "mean"
 
 
 def _values(problem: Problem, table: NDArray[np.int32], together: bool) -> NDArray[np.float64]:

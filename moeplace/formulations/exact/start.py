@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeplace.errors import MoeplaceError
+from moeplace.errors import InputError, MoeplaceError
 from moeplace.formulations.exact.pair_partition import deal_pairs
+from moeplace.formulations.flow.transport import cheapest_assignment, linear_rank_cost
 from moeplace.formulations.heuristics.balance import balanced_table
 from moeplace.formulations.heuristics.lpt import balance_swaps, lpt_table
 from moeplace.formulations.heuristics.tables import (
@@ -18,14 +19,14 @@ from moeplace.formulations.heuristics.tables import (
 )
 from moeplace.formulations.registry import load_solver
 from moeplace.formulations.solver import Run
-from moeplace.placement import evaluate, violations
+from moeplace.placement import Placement, evaluate, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from moeplace.placement import Placement, Problem
+    from moeplace.placement import Problem
 
 SHARE = 0.2  # of the time limit that heuristics may take
 
@@ -89,8 +90,14 @@ def best_start(
 def _candidates(
     problem: Problem, run: Run, initial: Placement | None, bound: NDArray[np.float64] | None
 ) -> Iterator[Placement]:
-    if initial is not None:
+    if initial is not None and not violations(problem, initial):
         yield initial
+    if (cost := linear_rank_cost(problem)) is not None:
+        ranks_of = cheapest_assignment(cost, problem.slots_per_rank).rank_of_expert
+        yield Placement.from_rank_of_expert(
+            ranks_of, num_ranks=problem.num_ranks, layer_ids=problem.workload.layer_ids
+        )
+        return
     load, ranks = problem.workload.load, problem.num_ranks
     table = balanced_table(load, ranks, problem.slots_per_rank, usable_replicas(problem))
     target = np.zeros(problem.num_layers)
@@ -107,7 +114,10 @@ def _candidates(
     if problem.current is not None:
         yield problem.current
     if problem.groups_on_nodes:
-        hierarchical = load_solver("eplb-hierarchical")(problem, Run(run.seed), None).placement
+        try:
+            hierarchical = load_solver("eplb-hierarchical")(problem, Run(run.seed), None).placement
+        except InputError:  # replicas that do not divide
+            return
         if hierarchical is not None:
             yield without_duplicates(problem, hierarchical)
     elif problem.objective != "balance" or problem.scenarios:
@@ -116,6 +126,17 @@ def _candidates(
         found = load_solver("auto")(problem, Run(run.seed, limit), None).placement
         if found is not None:
             yield found
+
+
+def quick_value(problem: Problem) -> NDArray[np.float64]:
+    """Return (layers,) the objective of balanced loads, as a scale; positive."""
+    load = problem.workload.load
+    table = balanced_table(
+        load, problem.num_ranks, problem.slots_per_rank, usable_replicas(problem)
+    )
+    score = evaluate(problem, to_placement(problem, table))
+    value: NDArray[np.float64] = np.maximum(score.layer_objective, 1e-30)
+    return value
 
 
 def _spread_counts(problem: Problem, target: NDArray[np.float64]) -> NDArray[np.int64]:

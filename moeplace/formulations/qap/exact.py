@@ -53,7 +53,8 @@ def solve_qap_exact(
 
     Examples
     --------
-    >>> result = solve_qap_exact([[0, 3, 1], [3, 0, 0], [1, 0, 0]], [[0, 1, 2], [1, 0, 1], [2, 1, 0]])
+    >>> line = [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
+    >>> result = solve_qap_exact([[0, 3, 1], [3, 0, 0], [1, 0, 0]], line)
     >>> result.cost, result.status
     (8.0, 'optimal')
     """
