@@ -13,6 +13,7 @@ from moeplace.errors import InfeasibleError, InputError
 from moeplace.hwmodels.communication import DEDUP_MODES
 from moeplace.models import DTYPE_BYTES
 from moeplace.placement.dispatch import DISPATCH_POLICIES
+from moeplace.placement.groups import check_groups
 from moeplace.placement.knowledge import check_stay, ready
 from moeplace.traces import Workload
 
@@ -61,6 +62,8 @@ class Problem:
     max_load
         Most that the fullest rank of a layer may serve, in mean rank loads of the workload fitted
         on, None for any; see :mod:`moeplace.placement.load_cap`.
+    groups_on_nodes
+        Whether all experts of a router's group must lie on one node.
     scenarios, risk, tail
         Problems that share the placement and how their objectives become one, see
         :func:`~moeplace.placement.robust.make_robust`; empty for a single workload.
@@ -88,6 +91,7 @@ class Problem:
     max_moves: int | None = None
     move_price_us_per_GB: float = 0.0
     max_load: float | None = None
+    groups_on_nodes: bool = False
     scenarios: tuple[Problem, ...] = ()
     risk: str = "max"
     tail: float = 0.5
@@ -249,6 +253,7 @@ class Problem:
                 self.move_price_us_per_GB,
             ],
             **({} if self.max_load is None else {"max_load": self.max_load}),
+            **({"groups_on_nodes": True} if self.groups_on_nodes else {}),
             "current": None
             if self.current is None
             else [self.current.expert_of_slot.tolist(), self.current.rank_of_slot.tolist()],
@@ -277,6 +282,7 @@ def make_problem(
     max_moves: int | None = None,
     move_price_us_per_GB: float = 0.0,
     max_load: float | None = None,
+    groups_on_nodes: bool = False,
     execution: str = "return",
 ) -> Problem:
     """Put model, system and workload together and check that a placement can exist.
@@ -318,6 +324,8 @@ def make_problem(
     max_load
         Most that the fullest rank of a layer may serve under the dispatch policy, in mean rank
         loads: 1.1 allows 10 % above the mean.
+    groups_on_nodes
+        Keep all experts of a router's group on one node, see :mod:`moeplace.placement.groups`.
 
     execution
         ``return`` (every serving engine: tokens go home after each layer) or ``stay`` (ExFlow: a
@@ -379,11 +387,13 @@ def make_problem(
         max_moves=max_moves,
         move_price_us_per_GB=float(move_price_us_per_GB),
         max_load=_check_load(max_load),
+        groups_on_nodes=groups_on_nodes,
         execution=execution,
     )
     if execution == "stay":
         check_stay(bound, dispatch)
     _check_moves(problem)
+    check_groups(problem)
     problem.compute_constants  # noqa: B018  refuses a dtype the device does not compute in
     if holdout is not None:
         checked = problem.with_workload(holdout).workload
