@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from moeplace import lower_bound, solve
+from moeplace import Placement, evaluate, lower_bound, solve, violations
 from moeplace.placement import DISPATCH_POLICIES, make_problem
 from moeplace.traces import Workload
-from tests.reference.brute_force import all_rows, optimum
+from tests.reference.brute_force import all_rows, optimum, slot_row
 from tests.reference.instances import (
     DEDUPS,
     OBJECTIVES,
@@ -49,12 +49,12 @@ def over(value: float, reference: float) -> float:
     return 1.0 if value == reference == 0 else value / reference
 
 
-def check_bounds(problems: Iterable[Problem]) -> Ratios:
+def check_bounds(problems: Iterable[Problem], effort: str = "fast") -> Ratios:
     """Compare the bound with the optimum for every objective; return bound / optimum."""
     ratios: Ratios = defaultdict(list)
     for number, problem in enumerate(problems):
         for name, (least, placement) in optimum(problem).items():
-            bound = lower_bound(problem.replace(objective=name))
+            bound = lower_bound(problem.replace(objective=name), effort)
             assert bound.value <= least * ROUNDING, (
                 f"instance {number}, {name}: bound {bound.value} by {bound.method} > optimum "
                 f"{least} of {placement.expert_of_slot.tolist()}; {problem.dedup}, "
@@ -107,6 +107,55 @@ def test_never_above_the_optimum_on_many(dedup, dispatch):
     for name, values in check_bounds(large).items():
         ratios[name] += values
     tell(f"bound / optimum, {dedup}, {dispatch},", ratios)
+
+
+@pytest.mark.parametrize("dispatch", DISPATCH_POLICIES)
+def test_strong_never_above_the_optimum(dispatch):
+    """The same for strong bounds: four instances per policy, one of each kernel."""
+    seeds = [s for s in range(len(PAIRS)) if PAIRS[s][1] == dispatch]
+    check_bounds((instance(seed + 7 * len(PAIRS), 4, 3) for seed in seeds), "strong")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dispatch", DISPATCH_POLICIES)
+def test_strong_never_above_the_optimum_on_many(dispatch):
+    """And on 120 instances per policy, some larger; on the average at least 0.9 of it."""
+    seeds = [s for s in range(5000, 5600) if PAIRS[s % len(PAIRS)][1] == dispatch]
+    ratios = check_bounds((instance(s, 4 + (s % 5 == 0), 3) for s in seeds), "strong")
+    tell(f"strong bound / optimum, {dispatch},", ratios)
+    assert np.mean([value for values in ratios.values() for value in values]) >= 0.9
+
+
+@pytest.mark.parametrize("effort", ["fast", "strong"])
+def test_never_above_the_optimum_within_a_load_limit(effort):
+    """With a limit on the fullest rank the best placement that keeps it is not below the bound."""
+    rng = np.random.default_rng(12)
+    compared = 0
+    for seed in range(7):
+        problem = instance(2 * len(PAIRS) + seed, 4, 3)
+        limit = float(rng.uniform(1.02, 1.6))
+        rows = [slot_row(problem, row) for row in all_rows(problem)]
+        placements = [placement_of(problem, row) for row in rows]
+        capped = problem.replace(max_load=limit)
+        kept = [p for p in placements if not violations(capped, p)]
+        for name in OBJECTIVES:
+            if kept:
+                least = min(evaluate(capped.replace(objective=name), p).objective for p in kept)
+                value = lower_bound(capped.replace(objective=name), effort).value
+                assert value <= least * ROUNDING, (seed, name)
+                compared += 1
+    assert compared >= 20
+
+
+def placement_of(problem: Problem, row: list[int]) -> Placement:
+    """Return one layer's placement of its slots."""
+    return Placement(
+        np.array([row], np.int32),
+        problem.rank_of_slot,
+        problem.num_experts,
+        problem.num_ranks,
+        problem.workload.layer_ids,
+    )
 
 
 def test_auto_against_the_optimum():
