@@ -86,15 +86,15 @@ def _graph_table(nets: Nets, engine: Any, quick: bool) -> str:
     for parts in (4,) if quick else (4, 8, 16, 32):
         slots = -(-nets.num_experts // parts)
         for limit in GRAPH_S[: 1 if quick else None]:
+            found, seconds = _by_preset(
+                engine, lists, nets.weight, nets.num_experts, parts, slots, limit
+            )
             part = moeplace.partition(
-                nets, None, nets.num_experts, parts, slots, time_limit_s=limit
+                nets, None, nets.num_experts, parts, slots, time_limit_s=seconds
             )
             ours = connectivity(nets, None, part) - nets.num_sets
-            row = [f"{parts} parts", f"{limit:g}", f"{ours:.0f}"]
+            row = [f"{parts} parts", f"{seconds:.2f}", f"{ours:.0f}"]
             if engine:
-                found = _by_preset(
-                    engine, lists, nets.weight, nets.num_experts, parts, slots, limit
-                )
                 theirs = [value - nets.num_sets for value in found]
                 row += [f"{value:.0f}" for value in theirs]
                 row += [f"{min(theirs):.0f}", str(int(ours > min(theirs)))]
