@@ -125,7 +125,7 @@ def _verify(document: Mapping[str, Any], problem: Problem) -> Verification:
             said["fingerprint"] == problem.fingerprint,
             f"fingerprint {problem.fingerprint[:12]}",
             f"the result is of problem {said['fingerprint'][:12]}, the inputs now make "
-            f"{problem.fingerprint[:12]}",
+            f"{problem.fingerprint[:12]}: other inputs, or another version of moeplace",
         )
     ]
     if not checks[0].holds:
