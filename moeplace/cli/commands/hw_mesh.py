@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TOKENS = (1, 8, 64, 256)
 HOT_SHARES = (0.0, 0.5)
-MOST_CROSSINGS = 4e6  # simulated in some ten seconds
+MOST_CROSSINGS = 1e6  # simulated in some seconds
 
 
 def validate_mesh(name: str, plot: Path | None, out: Output) -> None:

@@ -1,7 +1,9 @@
 """How many copies a token makes and how many bytes one is, counted as the kernels count them.
 
 Tokens pick `top_k` of the experts uniformly, or uniformly inside `top_groups` of `groups` groups
-of experts that were picked uniformly first. Experts lie contiguously on the ranks.
+of experts that were picked uniformly first. Experts lie contiguously on the ranks. A router that
+picks groups by the scores of their best experts spreads a little more evenly than that: 3.12
+instead of 2.93 of 4 nodes for DeepSeek-V3's best 4 of 8 groups.
 """
 
 from __future__ import annotations
