@@ -204,7 +204,7 @@ def _separate(x: NDArray[np.float64], index: NDArray[np.int64], experts: int) ->
 
 def _broken(together: NDArray[np.bool_]) -> list[Cut]:
     """Return the triangles that a choice of pairs breaks: t and u with i, but not together."""
-    broken = []
+    broken: list[Cut] = []
     for expert in range(len(together)):
         others = np.flatnonzero(together[expert])
         others = others[others != expert]

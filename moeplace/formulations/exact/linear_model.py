@@ -189,7 +189,8 @@ class ModelBuilder:
         """Return the model that minimizes an expression of one row, its constant left out."""
         from scipy.sparse import csr_array
 
-        cost = np.bincount(objective.column, objective.value, minlength=self.num_columns)
+        cost = np.zeros(self.num_columns)
+        np.add.at(cost, objective.column, objective.value)
         none = [np.empty(0, np.int64)]
         matrix = csr_array(
             (

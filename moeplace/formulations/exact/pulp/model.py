@@ -35,17 +35,17 @@ def solve(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     return solve_layers(problem, run, initial, "exact-pulp", minimize)
 
 
-def minimize(program: LinearModel, hint: Hint | None, seconds: float | None, seed: int) -> Outcome:
+def minimize(model: LinearModel, hint: Hint | None, seconds: float | None, seed: int) -> Outcome:
     """Minimize a program by CBC, started from the hint."""
     try:
         import pulp
     except ImportError as error:
         raise BackendMissingError("exact-pulp needs PuLP: pip install 'pulp<4'") from error
 
-    model = pulp.LpProblem("program", pulp.LpMinimize)
-    variables = create_variables(program)
-    set_objective(model, program, variables)
-    add_constraints(model, program, variables)
+    program = pulp.LpProblem("program", pulp.LpMinimize)
+    variables = create_variables(model)
+    set_objective(program, model, variables)
+    add_constraints(program, model, variables)
     if hint is not None:
         for column, value in zip(hint[0].tolist(), hint[1].tolist(), strict=True):
             variables[column].setInitialValue(value)
@@ -64,11 +64,11 @@ def minimize(program: LinearModel, hint: Hint | None, seconds: float | None, see
             raise BackendMissingError("exact-pulp needs CBC, which PuLP 2 and 3 bring along")
         solver.tmpDir = folder
         try:
-            model.solve(solver)
+            program.solve(solver)
         except pulp.PulpSolverError:  # CBC died: nothing is known
             return Outcome(None, None, False)
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return _outcome(model, program, variables, text, hint is not None)
+    return _outcome(program, model, variables, text, hint is not None)
 
 
 def _outcome(
