@@ -102,3 +102,15 @@ def test_solve_says_that_it_did_not_keep_the_limit():
     assert "mean rank loads" in result.violations[0]
     assert layer_imbalance(result.problem, result.placement)[0] == pytest.approx(7 / 5)
     assert result.history == ()
+
+
+def test_robust_solve_keeps_the_limit_in_every_scenario():
+    """With scenarios the limit counts in each; a map that keeps it in both is found."""
+    one = problem(max_load=1.3)
+    shifted = Workload.from_loads([[4.0, 6, 1, 3]], top_k=2).with_token_sets(
+        (TokenSets(np.array([[0, 1], [1, 3], [1, 2]]), np.array([4.0, 3, 1])),), "measured"
+    )
+    robust = make_robust([one, one.with_workload(shifted)])
+    result = solve(robust)
+    assert result.status == "feasible"
+    assert layer_imbalance(robust, result.placement).max() <= 1.3 + 1e-9

@@ -93,7 +93,7 @@ def counts_ranks(problem: Problem) -> bool:
 
 
 def few_copies(problem: Problem, run: Run, candidates: list[Placement]) -> list[Placement]:
-    """Return the placement found, and on the way there the best of the candidates' own.
+    """Return the placement found, or none if the time is up.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 
 from moeplace.formulations.heuristics.tables import to_placement, without_duplicates
 from moeplace.formulations.solver import Run, Solved
-from moeplace.placement import evaluate, violations
+from moeplace.placement import evaluate, layer_overload, slot_violations
 from moeplace.placement.robust import mixture, scenario_weights
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def robust(problem: Problem, run: Run, initial: Placement | None, solver: Solver
     """
     count = len(problem.scenarios)
     candidates: list[Placement] = [] if initial is None else [initial]
-    if problem.current is not None and not violations(problem, problem.current):
+    if problem.current is not None and not slot_violations(problem, problem.current):
         candidates.append(problem.current)
 
     def add(single: Problem, parts_left: int) -> None:
@@ -41,7 +41,7 @@ def robust(problem: Problem, run: Run, initial: Placement | None, solver: Solver
         limit = None if left is None else left / max(1, parts_left)
         share = Run(run.seed, limit, workers=run.workers)
         placement = solver(single, share, None).placement
-        if placement is not None and not violations(problem, placement):
+        if placement is not None and not slot_violations(problem, placement):
             candidates.append(placement)
             run.report(placement)
 
@@ -59,7 +59,11 @@ def robust(problem: Problem, run: Run, initial: Placement | None, solver: Solver
         weights /= weights.sum()
     if not candidates:
         return Solved(None)
-    best = _combine(problem, candidates)
+    overloads = [float(layer_overload(problem, c).sum()) for c in candidates]
+    least = min(overloads)  # 0 if a candidate keeps the limit on load in every scenario
+    best = _combine(
+        problem, [c for c, over in zip(candidates, overloads, strict=True) if over <= least]
+    )
     run.report(best)
     return Solved(best, limit="time" if run.out_of_time() else "")
 
