@@ -105,6 +105,7 @@ def report(quick: bool) -> str:
         "Which side is weak: random tokens, small enough to try every partition. "
         "Bound / optimum, mean and least of ten.",
         _exact(3 if quick else 10),
+        *_qap(quick),
     ]
     return "\n\n".join(parts)
 
@@ -161,6 +162,39 @@ def _balance(quick: bool) -> list[str]:
         )  # fmt: skip
     head = "`balance`, 32 ranks, 32 redundant experts, mean over the layers of the gap in %:"
     return [head, table(("loads", "lpt", "auto"), rows)]
+
+
+def _qap(quick: bool) -> list[str]:
+    """Return the gaps of the three QAP bounds on symmetric QAPLIB instances."""
+    from benchmarks.qap import best_known
+    from moeplace.formulations.qap import read_qaplib
+    from moeplace.formulations.qap.bounds import gilmore_lawler
+    from moeplace.formulations.qap.bounds import lower_bound as qap_bound
+    from moeplace.formulations.qap.budget import Budget
+    from moeplace.formulations.qap.instance import make_instance
+    from moeplace.formulations.qap.split_bound import SplitBound
+
+    folder = data_file("qaplib")
+    rows: list[tuple[str, ...]] = []
+    totals = []
+    for path in sorted(folder.glob("*.dat")) if folder else ():
+        known = best_known(path)
+        instance = make_instance(*read_qaplib(path))
+        if not known or not instance.symmetric or instance.size > (30 if quick else 128):
+            continue
+        deadline = time.monotonic() + (2.0 if quick else 20.0)
+        split = qap_bound(instance, known, Budget(deadline, None))
+        start = [SplitBound(instance, swapped) for swapped in (False, True)]
+        nothing = np.zeros_like(instance.flow), np.zeros(instance.size)
+        projection = max(one._evaluate(*nothing)[0] for one in start)
+        values = (gilmore_lawler(instance).value, projection, split.value if split else 0.0)
+        totals.append([100 * (1 - value / known) for value in values])
+        rows.append((path.stem, str(instance.size), *(f"{gap:.1f}" for gap in totals[-1])))
+    if not rows:
+        return []
+    rows.append(("mean", "", *(f"{gap:.1f}" for gap in np.mean(totals, axis=0))))
+    head = ("QAPLIB, symmetric", "n", "Gilmore-Lawler", "projection", "split")
+    return ["Below the best known cost in %:", table(head, rows)]
 
 
 def _exact(instances: int) -> str:
