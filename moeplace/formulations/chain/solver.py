@@ -26,10 +26,10 @@ def chain(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Place the layers as for ``return``, rename ranks along the chain, then exchange experts.
 
     Renaming is exact for ``copies`` (kernels ``none`` and ``rank``); for ``time`` it looks at the
-    busiest links. Exchanges look at both
-    neighbors and at all copies of a layer; for ``time`` they follow linear prices and several
-    weights of balance, and the true objective chooses. Replicas come from the first step only. A
-    problem with ``return`` execution, or where nothing depends on it, is left to ``auto``.
+    busiest links. Exchanges look at both neighbors and at all copies of a layer; for ``time`` they
+    follow linear prices and several weights of balance, and the true objective chooses. Replicas
+    come from the first step only. A problem with ``return`` execution, or where nothing depends
+    on it, is left to ``auto``.
     """
     if problem.scenarios:
         return robust(problem, run, initial, chain)
