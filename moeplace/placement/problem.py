@@ -4,14 +4,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from operator import index
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeplace.errors import InfeasibleError, InputError
+from moeplace.errors import InputError
 from moeplace.hwmodels.communication import DEDUP_MODES
 from moeplace.models import DTYPE_BYTES
+from moeplace.placement.capacity import check_capacity, whole
 from moeplace.placement.dispatch import DISPATCH_POLICIES
 from moeplace.placement.groups import check_groups
 from moeplace.placement.knowledge import check_stay, ready
@@ -202,7 +202,7 @@ class Problem:
         InfeasibleError
             If that does not fit.
         """
-        slots = _check_capacity(self.model, self.system, redundant, None, self.weight_dtype)
+        slots = check_capacity(self.model, self.system, redundant, None, self.weight_dtype)
         return self.replace(
             redundant=redundant,
             slots_per_rank=slots,
@@ -358,14 +358,14 @@ def make_problem(
     phase = phase or workload.phase or "prefill"
     _check_phase(phase)
     system = system.for_phase(phase)
-    redundant = _whole("redundant", redundant)
+    redundant = whole("redundant", redundant)
     tokens = DEFAULT_TOKENS_PER_RANK[phase]
     if tokens_per_rank is not None:
-        tokens = _whole("tokens_per_rank", tokens_per_rank)
+        tokens = whole("tokens_per_rank", tokens_per_rank)
     if tokens < 1:
         raise InputError(f"tokens_per_rank is {tokens}; it must be at least 1")
     dtype = weight_dtype or system.weight_dtype(model)
-    slots = _check_capacity(model, system, redundant, slots_per_rank, dtype)
+    slots = check_capacity(model, system, redundant, slots_per_rank, dtype)
     resolved = dedup or system.default_dedup(phase)
     bound = ready(workload.bind(model), model, resolved, dispatch)
     problem = Problem(
@@ -409,13 +409,6 @@ def _check_phase(phase: str) -> None:
 def _without(fields: dict[str, Any], *words: str) -> dict[str, Any]:
     """Leave out what describes and does not count."""
     return {name: value for name, value in fields.items() if name not in words}
-
-
-def _whole(name: str, value: SupportsIndex) -> int:
-    try:
-        return index(value)
-    except TypeError:
-        raise InputError(f"{name} is {value!r}; it must be a whole number") from None
 
 
 def _check_load(max_load: float | None) -> float | None:
@@ -470,41 +463,6 @@ def check_shape(problem: Problem, placement: Placement) -> None:
                 f"placement row {row} is layer {have}, the problem's is layer {want}; use the "
                 "placement of the same layers"
             )
-
-
-def _check_capacity(
-    model: ModelSpec, system: System, redundant: int, slots_per_rank: int | None, dtype: str
-) -> int:
-    if redundant < 0:
-        raise InputError(f"redundant is {redundant}; it cannot be negative")
-    if dtype not in DTYPE_BYTES:
-        raise InputError(f"unknown weight dtype {dtype!r}: use one of {', '.join(DTYPE_BYTES)}")
-    experts, ranks = model.num_experts, system.ranks
-    if redundant > experts * (ranks - 1):
-        raise InfeasibleError(
-            f"{redundant} redundant experts: {ranks} ranks hold at most one replica of each of "
-            f"{experts} experts, so at most {experts * (ranks - 1)} are possible"
-        )
-    slots = -(-(experts + redundant) // ranks)
-    if slots_per_rank is not None:
-        slots = _whole("slots_per_rank", slots_per_rank)
-    if slots * ranks < experts:
-        raise InfeasibleError(
-            f"{experts} experts do not fit into {ranks} ranks x {slots} slots = {slots * ranks}; "
-            "use more ranks or slots"
-        )
-    expert_bytes = model.expert_params * DTYPE_BYTES[dtype]
-    free = system.expert_memory_bytes(model, dtype)
-    need = slots * model.num_moe_layers * expert_bytes
-    if need > free:
-        fit = max(0, int(free // (model.num_moe_layers * expert_bytes)))
-        raise InfeasibleError(
-            f"{model.name} in {dtype} does not fit on {system.name} with {ranks} ranks: {slots} "
-            f"slots x {model.num_moe_layers} layers need {need / 2**30:.1f} GiB a rank, "
-            f"{max(free, 0) / 2**30:.1f} GiB are free for experts (room for {fit} slots); use more "
-            "ranks, fewer redundant experts or a smaller weight dtype"
-        )
-    return slots
 
 
 def _span(layer_ids: tuple[int, ...] | None) -> str:
