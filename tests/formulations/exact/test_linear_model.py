@@ -68,7 +68,9 @@ def test_terms_add_up():
     point = rng.random(4)
     expression = terms(np.arange(2)[:, None], x, value, 2)
     expression.constant[:] = 1.0, 2.0
-    dense = np.where(x >= 0, value * point[np.maximum(x, 0)], 0.0).sum(axis=1) + np.array([1.0, 2.0])
+    dense = np.where(x >= 0, value * point[np.maximum(x, 0)], 0.0).sum(axis=1) + np.array(
+        [1.0, 2.0]
+    )
 
     def at(e):
         return np.bincount(e.row, e.value * point[e.column], minlength=e.num_rows) + e.constant
