@@ -90,6 +90,7 @@ def test_files_hold_what_was_shown(moeplace, problem, tiny):
     )
     assert done.exit_code == 0, done.stderr
     shown, written = json.loads(done.stdout), json.loads((tiny / "out/r.json").read_text())
+    assert written.pop("certificate")["inputs"]["options"]["model"] == "tiny.yaml"
     assert shown == written
     assert shown["placement"] == "out/p.npz"
     placement = read_placement(tiny / "out/p.npz")
