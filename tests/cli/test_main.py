@@ -32,7 +32,7 @@ COMMANDS = dict(commands())
 def test_the_commands_of_this_release():
     """All rooms of the house are open."""
     assert set(COMMANDS) == {
-        ("solve",), ("compare",), ("evaluate",), ("bound",), ("export",), ("solvers",),
+        ("solve",), ("compare",), ("evaluate",), ("bound",), ("verify",), ("export",), ("solvers",),
         ("doctor",), ("trace", "info"), ("trace", "stats"), ("trace", "import"),
         ("trace", "convert"), ("hw", "list"), ("hw", "show"), ("model", "list"),
         ("model", "show"),
