@@ -66,7 +66,7 @@ def draw_insights(found: Insights, clusters: list[list[int]] | None, out: Output
         )
     if found.windows is not None and len(found.windows[0]) > 1:
         out.line()
-        out.line(f"the same for {len(found.windows[0])} windows of the trace")
+        out.line(f"max/mean load of {found.ranks} ranks: made for a window (row), measured in")
         count = len(found.windows[0])
         names = [*(str(i) for i in range(count)), "in order"]
         out.table(

@@ -76,7 +76,7 @@ def calibrate(
         if key not in KNOBS:
             raise UsageError(f"no parameter answers for {key!r}; known: {', '.join(KNOBS)}")
         chosen.setdefault(KNOBS[key][0], (key, value))
-    small = _small(spec)
+    small = few_layers(spec)
     for _ in range(rounds):
         for knob, (key, value) in chosen.items():
             low, high = KNOBS[key][1:]
@@ -178,13 +178,12 @@ def fit_loads(
     return calibrate(spec, targets, seed=seed) if targets else spec
 
 
-def _small(spec: SynthSpec) -> SynthSpec:
-    """Return the specification with a few layers, for tries."""
+def few_layers(spec: SynthSpec) -> SynthSpec:
+    """Return the specification with a few layers, evenly spread, for tries."""
     layers = min(FIT_LAYERS, spec.num_layers)
-    start = (spec.num_layers - layers) // 2
-    rows = slice(start, start + layers)
+    rows = np.linspace(0, spec.num_layers - 1, layers).round().astype(int)
     return spec.replace(
-        layer_ids=spec.layer_ids[rows],
+        layer_ids=tuple(spec.layer_ids[row] for row in rows),
         load=None if spec.load is None else spec.load[rows],
         group_load=None if spec.group_load is None else spec.group_load[:, :, rows],
     )

@@ -6,7 +6,14 @@ import pytest
 from moeplace.errors import InputError, UsageError
 from moeplace.traces import Workload, load_trace
 from moeplace.traces.analysis.insights import trace_insights
-from moeplace.traces.generator.fit import calibrate, figures, fit_loads, fit_trace, whole
+from moeplace.traces.generator.fit import (
+    calibrate,
+    few_layers,
+    figures,
+    fit_loads,
+    fit_trace,
+    whole,
+)
 from moeplace.traces.generator.generate import generate
 from moeplace.traces.generator.presets import preset, preset_targets, presets
 from moeplace.traces.generator.report import agreement, two_sample
@@ -148,13 +155,7 @@ def test_loads_need_top_k():
 @pytest.mark.parametrize("name", presets())
 def test_presets_have_their_figures(name):
     """A preset reaches its published figures within a tenth, on some of its layers."""
-    made = preset(name)
-    rows = slice(10, 15)
-    made = made.replace(
-        layer_ids=made.layer_ids[rows],
-        load=None if made.load is None else made.load[rows],
-        group_load=None if made.group_load is None else made.group_load[:, :, rows],
-    )
+    made = few_layers(preset(name))
     found = figures(whole(made, 40))
     for key, target in preset_targets(name).items():
         assert found[key] == pytest.approx(target, rel=0.12), key
