@@ -16,77 +16,93 @@ if TYPE_CHECKING:
 
 TILE = 128
 WIDE_TILE = 256
-KNEE_ROWS = 192  # between the kernel's choice of tiles for few and for many rows
+FEW_ROWS = 1024
+# Mean rows of an expert at which a kernel may change its tiles; the sweeps choose among them.
+KNEES = (64, 96, 128, 192, 256)
 
 
 @dataclass(frozen=True)
 class GemmCurve:
-    """Time of the two grouped GEMMs of a rank from the rows of each of its experts.
+    """Time of the grouped GEMMs of a rank, activation included, from the rows of its experts.
 
-    T = a + w · Σ g(n_e) + m · Σ max(192, 128 · ⌈n_e/128⌉) + t · Σ 256 · ⌈n_e/256⌉ over experts
-    with rows. g is the measured time per expert when all experts have n rows, linear between the
-    measured points and beyond them; the other terms correct it where loads are uneven, because
-    the kernel picks tiles for all experts together.
+    A grouped GEMM picks one shape of tile for all experts from their mean rows, then streams each
+    expert's weights once per tile. Up to `knee` rows in the mean, with 128-row tiles:
+    T = a + b · full tiles + c · half-filled last tiles + d · active experts + e · rows. Beyond it:
+    T = a + b · 256-row tiles + c · 128-row tiles + d · rows + e · active experts.
 
     Attributes
     ----------
-    rows, per_expert_us
-        g, by rows of an expert.
-    constants
-        a, w, m, t.
+    knee
+        Mean rows of an expert, empty ones counted.
+    narrow, wide
+        (5,) constants in µs up to the knee and beyond it, all at least 0.
     """
 
-    rows: NDArray[np.float64]
-    per_expert_us: NDArray[np.float64]
-    constants: NDArray[np.float64]
+    knee: int
+    narrow: NDArray[np.float64]
+    wide: NDArray[np.float64]
 
     def predict_us(self, counts: NDArray[np.float64]) -> float:
         """Return the time for (experts,) rows."""
-        return float(_features(counts, self.rows, self.per_expert_us) @ self.constants)
+        wide = bool(counts.mean() > self.knee)
+        return float(_features(counts, wide) @ (self.wide if wide else self.narrow))
 
 
-def _features(
-    counts: NDArray[np.float64], rows: NDArray[np.float64], per_expert_us: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _features(counts: NDArray[np.float64], wide: bool) -> NDArray[np.float64]:
     active = counts[counts > 0]
-    beyond = np.clip(active - rows[-1], 0, None) * per_expert_us[-1] / rows[-1]
-    even = np.interp(active, rows, per_expert_us) + beyond
-    tiles = np.maximum(KNEE_ROWS, np.ceil(active / TILE) * TILE)
-    wide = np.ceil(active / WIDE_TILE) * WIDE_TILE
-    return np.array([1.0, even.sum(), tiles.sum(), wide.sum()])
+    tiles = np.ceil(active / TILE).sum()
+    rows, experts = active.sum(), float(active.size)
+    if wide:
+        return np.array([1.0, np.ceil(active / WIDE_TILE).sum(), tiles, rows, experts])
+    last = active % TILE
+    half = float(((last > 0) & (last <= TILE / 2)).sum())
+    return np.array([1.0, tiles - half, half, experts, rows])
 
 
 def fit_gemm_curve(calibrations: Sequence[Mapping[str, Any]]) -> GemmCurve:
     """Fit the curve to ``grouped_uniform`` and ``grouped_skewed`` sweeps.
+
+    The knee is the one with which the sweeps are fitted best.
 
     Raises
     ------
     InputError
         If there is no uniform sweep over at least three row counts.
     """
+    sweeps: list[tuple[NDArray[np.float64], float]] = []
+    counts_seen = set()
+    for calib in calibrations:
+        for entry in calib.get("grouped_uniform", []):
+            counts_seen.add(entry["tokens_per_expert"])
+            rows = np.full(entry["experts"], float(entry["tokens_per_expert"]))
+            sweeps.append((rows, _slowest(entry, "total_us")))
+        sweeps.extend(
+            (np.asarray(entry["counts"], float), _slowest(entry, "total_us"))
+            for entry in calib.get("grouped_skewed", [])
+        )
+    if len(counts_seen) < 3:
+        raise InputError("the sweep grouped_uniform needs at least three values tokens_per_expert")
+    time = np.array([each[1] for each in sweeps])
+    found = []
+    for knee in KNEES:
+        curve = _with_knee(knee, sweeps)
+        error = np.abs([curve.predict_us(counts) for counts, _ in sweeps] / time - 1)
+        found.append((float(np.median(error) + np.quantile(error, 0.9)), curve))
+    return min(found, key=lambda each: each[0])[1]
+
+
+def _with_knee(knee: int, sweeps: Sequence[tuple[NDArray[np.float64], float]]) -> GemmCurve:
     from scipy.optimize import nnls
 
-    sweeps: list[tuple[NDArray[np.float64], float]] = []
-    per_expert: dict[int, list[float]] = {}
-    uniform = [entry for calib in calibrations for entry in calib.get("grouped_uniform", [])]
-    largest = max((entry["experts"] for entry in uniform), default=0)
-    for entry in uniform:
-        spent = _slowest(entry, "gemm1_us") + _slowest(entry, "gemm2_us")
-        sweeps.append((np.full(entry["experts"], float(entry["tokens_per_expert"])), spent))
-        if entry["experts"] * 2 >= largest:  # few experts do not fill the machine
-            per_expert.setdefault(entry["tokens_per_expert"], []).append(spent / entry["experts"])
-    if len(per_expert) < 3:
-        raise InputError("the sweep grouped_uniform needs at least three values tokens_per_expert")
-    for calib in calibrations:
-        for entry in calib.get("grouped_skewed", []):
-            spent = _slowest(entry, "gemm1_us") + _slowest(entry, "gemm2_us")
-            sweeps.append((np.asarray(entry["counts"], float), spent))
-    rows = np.array(sorted(per_expert), float)
-    curve = np.array([float(np.median(per_expert[int(n)])) for n in rows])
-    time = np.array([each[1] for each in sweeps])
-    features = np.array([_features(counts, rows, curve) for counts, _ in sweeps])
-    constants, _ = nnls(features / time[:, None], np.ones(len(time)))
-    return GemmCurve(rows, curve, constants)
+    constants = []
+    for wide in (False, True):
+        chosen = [(c, t) for c, t in sweeps if bool(c.mean() > knee) == wide]
+        if not chosen:  # the other side's sweeps are all there is
+            chosen = list(sweeps)
+        time = np.array([t for _, t in chosen])
+        features = np.array([_features(counts, wide) for counts, _ in chosen])
+        constants.append(nnls(features / time[:, None], np.ones(len(time)))[0])
+    return GemmCurve(knee, constants[0], constants[1])
 
 
 def _slowest(entry: Mapping[str, Any], key: str) -> float:
@@ -173,9 +189,7 @@ class LayerModel:
     Attributes
     ----------
     gemm
-        The two grouped GEMMs.
-    activation
-        The kernel between them, by rows.
+        The two grouped GEMMs and the activation between them.
     copy
         Moving rows in memory, by bytes read and written.
     exchange
@@ -183,7 +197,6 @@ class LayerModel:
     """
 
     gemm: GemmCurve
-    activation: Line
     copy: Line
     exchange: Mapping[str, ExchangeCurve]
 
@@ -197,25 +210,46 @@ def fit_layer_model(documents: Sequence[Mapping[str, Any]], ports: int) -> Layer
         If a sweep is missing.
     """
     calibrations = [document["calib"] for document in documents]
-    swiglu = [
-        (entry["rows"], _slowest(entry, "swiglu_us"))
-        for calib in calibrations
-        for entry in [*calib.get("grouped_uniform", []), *calib.get("grouped_skewed", [])]
-    ]
-    gemm = fit_gemm_curve(calibrations)
-    copies = [
-        (2 * entry["mib"] * 2.0**20, _slowest(entry, "per_rank_us"))
-        for calib in calibrations
-        for entry in calib.get("hbm_copy", [])
-    ]
-    if len(copies) < 2:
-        raise InputError("the sweep hbm_copy needs at least two sizes")
-    activation = _line(*zip(*swiglu, strict=True))
-    copy = _line(*zip(*copies, strict=True))
     exchange = {
         regime: fit_exchange(sweeps, ports)
         for document in documents
         for regime, sweeps in document.get("a2a", {}).items()
     }
-    # Sweeps of large copies do not show what a kernel costs at least; the activation's do.
-    return LayerModel(gemm, activation, Line(activation.base_us, copy.per_unit_us), exchange)
+    return LayerModel(fit_gemm_curve(calibrations), _fit_copy(documents), exchange)
+
+
+def _fit_copy(documents: Sequence[Mapping[str, Any]]) -> Line:
+    """Return the cost of a kernel that only moves rows.
+
+    The rate is that of ``hbm_copy``; without that sweep that of the activation, which reads two
+    rows of the expert's inner width and writes one. What such a kernel costs at least is what the
+    activation adds to the two GEMMs where there are few rows.
+    """
+    entries = [
+        entry
+        for document in documents
+        for name in ("grouped_uniform", "grouped_skewed")
+        for entry in document["calib"].get(name, [])
+    ]
+    least = [
+        _slowest(entry, "total_us") - _slowest(entry, "gemm1_us") - _slowest(entry, "gemm2_us")
+        for entry in entries
+        if entry["rows"] <= FEW_ROWS
+    ]
+    base_us = max(0.0, float(np.median(least))) if least else 0.0
+    copies = [
+        (2 * entry["mib"] * 2.0**20, _slowest(entry, "per_rank_us"))
+        for document in documents
+        for entry in document["calib"].get("hbm_copy", [])
+    ]
+    if not copies:
+        copies = [
+            (6.0 * document["meta"]["shape"]["moe_intermediate"] * entry["rows"],
+             _slowest(entry, "swiglu_us"))
+            for document in documents
+            for name in ("grouped_uniform", "grouped_skewed")
+            for entry in document["calib"].get(name, [])
+        ]  # fmt: skip
+    if len(copies) < 2:
+        raise InputError("the sweep hbm_copy needs at least two sizes")
+    return Line(base_us, _line(*zip(*copies, strict=True)).per_unit_us)

@@ -52,7 +52,8 @@ class LayerRow:
     @property
     def group(self) -> Group:
         """What the placements of one comparison share."""
-        return self.file, self.trace, self.tokens_per_rank, self.mode, self.regime
+        regime = f"{self.regime}, {self.ranks} ranks"
+        return self.file, self.trace, self.tokens_per_rank, self.mode, regime
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,9 @@ def _rows(
 ) -> Iterable[LayerRow]:
     entries = [*document.get("ep_emulated", []), *document.get("ep", [])]
     loads: dict[Hashable, Any] = {}
+    shape = document.get("meta", {}).get("shape", {})
+    if "hidden" in shape:  # rows are bf16 where their bytes are not given
+        entries = [{"row_bytes": 2 * shape["hidden"], **entry} for entry in entries]
     for entry in entries:  # repeats of a layer give its loads once
         if entry.get("pairs_per_slot") is not None:
             loads[_layer(entry)] = entry["pairs_per_slot"]
@@ -184,17 +188,19 @@ def _counts(entry: Mapping[str, Any], pairs: Any) -> list[NDArray[np.float64]]:
 def _compute_us(
     entry: Mapping[str, Any], rank: int, counts: NDArray[np.float64], model: LayerModel
 ) -> float:
-    """Return expand, grouped GEMMs, activation and reduce of one rank.
+    """Return expand, grouped GEMMs with activation, and reduce of one rank.
 
     Expand reads and writes one row per pair; reduce reads the pairs and writes the rows that
     came in.
     """
     pairs, width = float(counts.sum()), float(entry["row_bytes"])
-    came = float(sum(row[rank] for row in entry["rows_sent"]))
+    if entry.get("rows_sent") is not None:
+        came = float(sum(row[rank] for row in entry["rows_sent"]))
+    else:
+        came = float(entry["rows_per_rank"][rank])
     return (
         model.copy.at(2 * pairs * width)
         + model.gemm.predict_us(counts)
-        + model.activation.at(pairs)
         + model.copy.at((pairs + came) * width)
     )
 

@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
     def gemm(counts: list[int]) -> dict[str, Any]:
         time = sum(10 + 0.5 * n for n in counts if n)
         return {"gemm1_us": [0.6 * time], "gemm2_us": [0.4 * time], "swiglu_us": [2.0],
-                "rows": sum(counts), "experts": len(counts)}  # fmt: skip
+                "total_us": [time + 2.0], "rows": sum(counts), "experts": len(counts)}  # fmt: skip
 
     layer = {
         "trace": "t", "tokens_per_rank": 64, "mode": "dedup", "policy": "even", "world": 2,
@@ -106,8 +106,8 @@ def test_repeats_share_their_loads(tmp_path: Path) -> None:
     [
         (lambda d: d.pop("ep_emulated"), "no JSON file with timed layers"),
         (lambda d: d["calib"].pop("grouped_uniform"), "grouped_uniform"),
-        (lambda d: d["calib"].pop("hbm_copy"), "hbm_copy"),
-        (lambda d: d["ep_emulated"][0].pop("rows_sent"), "'rows_sent' is missing"),
+        (lambda d: d["calib"].pop("hbm_copy"), "'shape' is missing"),
+        (lambda d: d["ep_emulated"][0].pop("rows_sent"), "'rows_per_rank' is missing"),
         (lambda d: d["ep_emulated"][0].update(row_bytes="wide"), "run.json"),
     ],
 )
