@@ -68,7 +68,7 @@ def clique_cut(
     weight: ArrayLike,
     num_ranks: int,
     *,
-    backend: str = "milp",
+    backend: str = "cpsat",
     time_limit_s: float | None = 60.0,
     seed: int = 0,
 ) -> CliqueCut:
@@ -82,8 +82,8 @@ def clique_cut(
     num_ranks
         Parts R; it must divide the number of experts.
     backend
-        ``milp`` (cutting planes and HiGHS, :mod:`.clique_cuts`, the fastest), or all triangles at
-        once in ``cpsat`` or ``pulp``.
+        ``cpsat`` or ``pulp``: all triangles at once. ``milp``: cutting planes and HiGHS,
+        :mod:`.clique_cuts`.
     time_limit_s
         Seconds for the proof; None for no limit.
     seed
