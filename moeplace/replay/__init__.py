@@ -1,0 +1,1 @@
+"""What time does to a placement: traces replayed in windows, under policies that move experts."""

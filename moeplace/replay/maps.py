@@ -1,0 +1,155 @@
+"""Maps made at once from loads: contiguous, EPLB's, and the best of several by modelled time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moeplace.errors import UsageError
+from moeplace.placement import Placement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeplace.placement import Problem
+    from moeplace.replay.policy import Bench
+
+STARTS = ("contiguous", "eplb", "moeplace")
+RULES = ("auto", "global")
+
+
+def start_table(bench: Bench, load: NDArray[np.float64], start: str) -> NDArray[np.int32]:
+    """Return the first map of a policy: ``contiguous``, ``eplb`` or ``moeplace``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such start.
+    """
+    if start == "contiguous":
+        return contiguous_table(bench.problem)
+    if start == "eplb":
+        return eplb_table(bench.problem, load)
+    if start == "moeplace":
+        return best_table(bench, load)
+    raise UsageError(f"a map cannot start {start!r}; use {', '.join(STARTS)}")
+
+
+def contiguous_table(problem: Problem) -> NDArray[np.int32]:
+    """Return (layers, ranks, slots): experts in order, no replicas, as expert parallelism has it."""
+    from moeplace.formulations.heuristics import simple
+
+    experts = problem.num_experts
+    table = simple.contiguous_table(
+        problem.num_layers, experts, experts, problem.num_ranks, problem.slots_per_rank
+    )
+    return table.reshape(problem.num_layers, problem.num_ranks, -1)
+
+
+def eplb_table(
+    problem: Problem, load: NDArray[np.float64], rule: str = "auto"
+) -> NDArray[np.int32]:
+    """Return EPLB's map of the loads, (layers, ranks, slots).
+
+    Parameters
+    ----------
+    problem
+        Slots, groups and nodes.
+    load
+        (layers, experts) in any unit.
+    rule
+        ``auto``: hierarchical where the groups divide over the nodes, else global; ``global``:
+        compiled, about 0.05 ms a layer.
+
+    Raises
+    ------
+    UsageError
+        If there is no such rule.
+    """
+    from moeplace.formulations.heuristics.eplb import eplb, eplb_is_uneven
+    from moeplace.formulations.heuristics.tables import usable_replicas
+    from moeplace.formulations.solver import Run
+
+    if rule not in RULES:
+        raise UsageError(f"EPLB has no rule {rule!r}; use {', '.join(RULES)}")
+    nodes, groups = problem.system.num_nodes, problem.model.n_group
+    is_global = rule == "global" or nodes == 1 or groups % nodes != 0
+    layers, ranks, slots = problem.num_layers, problem.num_ranks, problem.slots_per_rank
+    if is_global and not eplb_is_uneven(problem):
+        from moeplace.formulations.heuristics.eplb_kernels import eplb_layer
+
+        filled = usable_replicas(problem) // ranks
+        table = np.full((layers, ranks, filled), -1, np.int32)
+        weight = load.astype(np.float32)
+        for layer in range(layers):
+            eplb_layer(weight[layer], table[layer])
+        wide = np.full((layers, ranks, slots), -1, np.int32)
+        wide[:, :, :filled] = table
+        return wide
+    workload = problem.workload.replace(
+        load=load, token_sets=None, token_sets_kind=None, transition_counts=None, anchored=None
+    )
+    placement = eplb(problem.replace(workload=workload), Run(), None).placement
+    if placement is None:
+        raise AssertionError("EPLB always gives a map")
+    return placement.expert_of_slot.reshape(layers, ranks, slots).copy()
+
+
+def best_table(bench: Bench, load: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return the map with the smallest modelled time in every layer, of several.
+
+    Candidates: EPLB's, well balanced with all replicas, with half of the redundant ones, and with
+    none.
+    """
+    problem = bench.problem
+    candidates = [contiguous_table(problem), eplb_table(problem, load)]
+    candidates += [
+        balanced(problem, load, redundant)
+        for redundant in sorted({problem.redundant, problem.redundant // 2, 0})
+    ]
+    return cheapest(bench, load, candidates)
+
+
+def oracle_table(bench: Bench, load: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return a good map for loads that are known, in the fewest calls.
+
+    With redundant experts balanced maps with all of them and with none; the better one a layer.
+    """
+    problem = bench.problem
+    candidates = [
+        balanced(problem, load, redundant) for redundant in sorted({problem.redundant, 0})
+    ]
+    return candidates[0] if len(candidates) == 1 else cheapest(bench, load, candidates)
+
+
+def placement_of(table: NDArray[np.int32], problem: Problem) -> Placement:
+    """Return (layers, ranks, slots) experts as a placement of the problem's layers."""
+    layers, ranks, width = table.shape
+    return Placement(
+        table.reshape(layers, -1),
+        np.repeat(np.arange(ranks, dtype=np.int32), width),
+        problem.num_experts,
+        ranks,
+        problem.workload.layer_ids,
+    )
+
+
+def cheapest(
+    bench: Bench, load: NDArray[np.float64], candidates: list[NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """Return, layer by layer, the candidate with the smallest modelled time."""
+    seconds = np.array([bench.scorer.times(load, table).total_s for table in candidates])
+    chosen = seconds.argmin(axis=0)
+    rows = np.arange(load.shape[0])
+    return np.ascontiguousarray(np.array(candidates)[chosen, rows])
+
+
+def balanced(problem: Problem, load: NDArray[np.float64], redundant: int) -> NDArray[np.int32]:
+    """Return a map whose fullest rank is as light as quick search makes it."""
+    from moeplace.formulations.heuristics.balance import balanced_table
+
+    table = balanced_table(
+        load, problem.num_ranks, problem.slots_per_rank, problem.num_experts + redundant, tries=0
+    )
+    return table.reshape(load.shape[0], problem.num_ranks, -1)

@@ -1,0 +1,1 @@
+"""Rebalancing policies, one a module; :mod:`moeplace.replay.registry` lists them."""
