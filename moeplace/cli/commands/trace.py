@@ -197,7 +197,5 @@ def _stats_by(
 
 from moeplace.cli.commands import trace_files, trace_synth  # noqa: E402
 
-for command in trace_files.COMMANDS:
-    app.command(command.__name__.rstrip("_"))(command)
-for command in trace_synth.COMMANDS:
+for command in (*trace_files.COMMANDS, *trace_synth.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)

@@ -12,6 +12,8 @@ from moeplace.cli.output import Output
 from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from moeplace.traces.importers.options import ImportOptions
     from moeplace.traces.importing import ImportProgress
 
@@ -245,7 +247,15 @@ def collect(
     _tell(output, write_chunks(iter([trace]), output, name=output.stem), quiet)
 
 
-COMMANDS = (import_, convert, split, merge, sample, window, collect)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    import_,
+    convert,
+    split,
+    merge,
+    sample,
+    window,
+    collect,
+)
 
 
 def _tell(output: Path, tokens: int, quiet: bool) -> None:

@@ -58,7 +58,9 @@ def synth(
     skew: Annotated[float | None, _number("Spread of popularity; without loads.")] = None,
     topics: Annotated[int | None, _number("Latent topics.")] = None,
     topic_strength: Annotated[float | None, _number("Co-activation and ties of layers.")] = None,
-    topic_stay: Annotated[float | None, _number("Correlation of what successive tokens are about.")] = None,
+    topic_stay: Annotated[
+        float | None, _number("Correlation of what successive tokens are about.")
+    ] = None,
     carry: Annotated[float | None, _number("Correlation of successive tokens.")] = None,
     domains: Annotated[int | None, _number("Domains.")] = None,
     domain_shift: Annotated[float | None, _number("Spread between domains.")] = None,
@@ -147,7 +149,9 @@ def _spec(
     if preset_name is not None:
         return preset(preset_name), None
     spec = None if model is None else load_model(model)
-    groups = {} if spec is None else {"n_group": spec.n_group, "topk_group": spec.topk_group}
+    groups: dict[str, Any] = (
+        {} if spec is None else {"n_group": spec.n_group, "topk_group": spec.topk_group}
+    )
     if like is None:
         if spec is None:
             raise UsageError("--model is needed")

@@ -27,6 +27,7 @@ CORRECTIONS = 12
 STEP = 0.7
 LARGEST = 12.0
 PRIOR = 0.5
+LEAST = 1e-3  # of the mean load, for experts without any
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,8 @@ def _target(spec: SynthSpec) -> NDArray[np.float64] | None:
         return None
     whole = table.sum(axis=(0, 1), keepdims=True)
     some = table.sum(axis=3, keepdims=True) > 0
-    filled = np.where(some, table, whole) + PRIOR
+    filled = np.where(some, table, whole)
+    filled = filled + LEAST * filled.mean(axis=3, keepdims=True)
     wanted: NDArray[np.float64] = filled / filled.sum(axis=3, keepdims=True)
     return wanted
 
