@@ -116,8 +116,10 @@ def clique_cut(
             bound, together = prove(matrix, num_ranks, cut, left)
             if together is None:
                 break
-            part = _numbered(together.argmax(axis=1))
-            cut = _cut(matrix, part)
+            found = _numbered(together.argmax(axis=1))
+            if _cut(matrix, found) >= cut:  # no better but for rounding
+                break
+            part, cut = found, _cut(matrix, found)
     else:
         bound, found = _whole_program(matrix, num_ranks, part, backend, time_limit_s, seed)
         if _cut(matrix, found) < cut:

@@ -26,6 +26,7 @@ AGED_UNTIL = 40  # rounds in which rows that are not tight are dropped
 MOST_NEW = 600  # rows added in a round
 VIOLATED = 1e-3
 TIGHT = 1e-6
+UNITS = 1000.0  # of a known cut: HiGHS's tolerances are absolute
 SAFETY = 5e-7  # of HiGHS's floats, as in exact-milp
 STRICT = 9e-7  # a gap below 1e-6 counts as optimal
 
@@ -55,10 +56,11 @@ def prove(
     index = np.zeros((experts, experts), np.int64)
     index[pairs] = np.arange(pairs[0].size)
     index = np.maximum(index, index.T)
-    cost = -matrix[pairs] / cut
-    whole = -float(cost.sum())  # the cut is 1 and the weight kept whole − 1 at the known partition
-    grain = _grain(matrix[pairs]) / cut
-    target = 1 - max(grain * (1 - 1e-6), STRICT)
+    unit = cut / UNITS
+    cost = -matrix[pairs] / unit
+    whole = -float(cost.sum())  # at the known partition the cut is UNITS units
+    grain = _grain(matrix[pairs]) / unit
+    target = UNITS - max(grain * 0.9, STRICT * UNITS)
     degree = _degrees(experts, pairs)
     size = np.full(experts, experts / num_ranks - 1)
     rows: list[Cut] = []
@@ -81,18 +83,18 @@ def prove(
             break
         rows += new
     if bound > target:
-        return (cut if grain else bound * cut), None
+        return (cut if grain else bound * unit), None
     left = None if seconds is None else seconds - (monotonic() - started)
     root = _Root(cost, whole, target, index, pairs, degree, size)
     relative, together = _branch(root, bound, rows, left)
     if together is None and relative >= target and grain:
         return cut, None  # nothing is better, so the known one is best
-    return relative * cut, together
+    return relative * unit, together
 
 
 @dataclass(frozen=True, eq=False)
 class _Root:
-    """The program without its cuts, in units of the known cut."""
+    """The program without its cuts; the known cut is 1000 units."""
 
     cost: NDArray[np.float64]
     whole: float
