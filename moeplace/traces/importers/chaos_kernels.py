@@ -22,13 +22,24 @@ OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT = 91, 93, 123, 125
 ZERO, LETTER_N, LETTER_U, LETTER_L = 48, 110, 117, 108
 LARGEST_ID = 65_534
 STRANGE = -1  # status: the file is not as regular as this reader wants it
-ONE = np.uint64(1)
+ONE, TWO, THREE, FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 NONE = np.uint64(0)
 
 
 @njit(cache=True, nogil=True)
 def _skip(text: NDArray[np.uint8], at: np.uint64) -> np.uint64:
     """Return the place behind the white space."""
+    if text[at] > SPACE:
+        return at
+    if text[at] == LINE_END:
+        at += ONE
+    while (
+        (text[at] ^ SPACE)
+        | (text[at + ONE] ^ SPACE)
+        | (text[at + TWO] ^ SPACE)
+        | (text[at + THREE] ^ SPACE)
+    ) == 0:
+        at += FOUR
     byte = text[at]
     while byte in (SPACE, LINE_END, RETURN, TAB):
         at += ONE
