@@ -40,6 +40,8 @@ CASES = {
         Case("gaps", "Certified gaps at full size", "benchmarks.gaps:report"),
         Case("copies", "Ranks a token touches, load limited", "benchmarks.copies:report"),
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
+        Case("sweep", "Hundreds of points", "benchmarks.sweeping:report"),
+        Case("validation", "Models against measurements", "benchmarks.validation:report"),
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
         Case("qap", "Quadratic assignment (QAPLIB)", "benchmarks.qap:report"),

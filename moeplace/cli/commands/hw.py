@@ -84,8 +84,43 @@ def show(
     system = load_system(name, ranks)
     facts = describe_system(system)
     drawing = draw_topology(system)
-    rows = [{"table": table, **row} for table in ("constants", "topology") for row in facts[table]]
+    facts["kernels"] = _kernels(system.name)
+    rows = [
+        {"table": table, **row}
+        for table in ("constants", "topology", "kernels")
+        for row in facts[table]
+    ]
     out.show(facts, rows, lambda: _draw(facts, drawing, out))
+
+
+def _kernels(name: str) -> list[dict[str, Any]]:
+    """Return the kernels fitted for a system: constants, range and errors."""
+    from moeplace.hwmodels.calibrate.store import comm_to_dict, expert_to_dict, shipped_kernels
+
+    comm, expert = shipped_kernels()
+    found = [comm_to_dict(kernel) for kernel in comm if kernel.system == name]
+    found += [expert_to_dict(fit) for fit in expert if fit.system == name]
+    rows = []
+    for each in found:
+        values = {**each.get("costs", {}), **each.get("resources", {}), **each.get("constants", {})}
+        named = (
+            f"{each['family']} {each['op']} {each['where']}"
+            if "family" in each
+            else (f"expert kernel, {each['phase']}, {each['dtype']}")
+        )
+        rows.append(
+            {
+                "name": named,
+                "value": ", ".join(f"{key} {value:.4g}" for key, value in values.items()),
+                "unit": "µs per unit",
+                "range": ", ".join(f"{k} {v[0]:g}-{v[1]:g}" for k, v in each["range"].items()),
+                "median_ape": each["error"]["median"],
+                "held_out_median_ape": each["held_out"]["median"],
+                "held_out_by": each["held_out_by"],
+                "source": each["source"],
+            }
+        )
+    return rows
 
 
 def _draw(facts: Mapping[str, Any], drawing: str, out: Output) -> None:
@@ -103,6 +138,24 @@ def _draw(facts: Mapping[str, Any], drawing: str, out: Output) -> None:
             _cells(facts[table]),
             left=(0, 2, 3),
         )
+    if facts["kernels"]:
+        _draw_kernels(facts["kernels"], out)
+
+
+def _draw_kernels(rows: Sequence[Mapping[str, Any]], out: Output) -> None:
+    def percent(value: float) -> str:
+        return "-" if value != value else f"{100 * value:.1f}"
+
+    out.line()
+    out.table(
+        ("fitted kernel (--calibration shipped)", "µs per unit", "range", "held out\nmedian %"),
+        [
+            (row["name"], row["value"], row["range"], percent(row["held_out_median_ape"]))
+            for row in rows
+        ],
+        left=(0, 1, 2),
+    )
+    out.line(f"source: {', '.join(dict.fromkeys(row['source'] for row in rows))}")
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:

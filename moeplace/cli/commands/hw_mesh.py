@@ -60,7 +60,7 @@ def validate_mesh(name: str, plot: Path | None, out: Output) -> None:
 
 def _traffic(each: MeshComparison) -> str:
     share = each.case.hot_share
-    return "uniform" if share == 0 else f"{100 * share:.0f} % of tokens to one expert"
+    return "uniform" if share == 0 else f"{100 * share:.0f} % to one"
 
 
 def _draw(found: Sequence[MeshComparison], document: dict[str, Any], out: Output) -> None:

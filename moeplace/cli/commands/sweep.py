@@ -125,7 +125,7 @@ def _draw(rows: Sequence[dict[str, Any]], out: Output) -> None:
         number for number, (name, _) in enumerate(headers) if len({row[name] for row in rows}) > 1
     ]
     fixed = [
-        f"{title.replace('-', '').replace(chr(10), ' ')} {_cells(rows[0])[number]}"
+        f"{title.replace('-' + chr(10), '').replace(chr(10), ' ')} {_cells(rows[0])[number]}"
         for number, (_, title) in enumerate(headers)
         if number not in varied and _cells(rows[0])[number] != "-"
     ]
