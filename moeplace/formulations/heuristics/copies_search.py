@@ -27,6 +27,7 @@ MOST_PROPOSALS = 600_000
 SLICES = 10
 CALIBRATION = 500  # proposals that are timed to fill a time limit
 ROUNDS = 4  # of the partition that replicas are added to
+LARGE = 128  # experts above which one round has to do
 HEAT = (1e-3, 1e-4)  # first and last temperature, in ranks a token touches
 PENALTY = (0.5, 10.0)  # first and last price of a pair above the limit, in ranks
 MARGIN = 1e-7  # kept from the limit: the loads of a move are evened out in few sweeps
@@ -239,7 +240,7 @@ def _partition(task: CopiesTask) -> NDArray[np.int32] | None:
     ranks, width = task.starts[0].shape
     alone = task.max_replicas == task.load.size
     seconds = None if task.seconds is None else task.seconds * (0.8 if alone else 0.3)
-    rounds = ROUNDS if seconds is None or not alone else 64
+    rounds = (ROUNDS if task.load.size <= LARGE else 1) if seconds is None or not alone else 64
     mean = float(task.load.sum()) / ranks
     cap = None if np.isinf(task.most_load) or mean <= 0 else max(task.most_load / mean, 1.0)
     for limit in dict.fromkeys((cap, None)):

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 
 CHUNK = 20  # layers between two reports
 PASSES = 8
-PROMISING = 1.3  # a contiguous start this much worse than the result is not worth a descent
+# a contiguous start this much worse than the result is not worth a descent
+PROMISING = {"time": 1.3, "balance": 1.3, "copies": 2.0, "hops": 2.0}
 VOLUMES = ("copies", "hops")
 LOADS = ("balance", "time")
+PARTITION_SHARE = 0.5  # of the time limit; the descent needs the rest
 OPTIMAL = 1e-9  # relative distance from the bound at which nothing is left to gain
 MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 
@@ -52,11 +54,11 @@ MAX_TRIES = 20_000  # moves of one layer whose communication is worked out
 def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     """Start every layer from the best of several placements and descend.
 
-    Starts: contiguous, EPLB freed of duplicates, balanced packings of the loads and of the
-    kernel times, without and with redundant experts; where replicas bring traffic or spare it,
-    the best placement found without any, and for dispatch ``cover`` copies added to it; the
-    current placement, also balanced within the limit of moves; and `initial`. Deterministic for
-    a seed unless a time limit cuts it short.
+    Starts: contiguous, for `copies` and `hops` a partition of the token sets, EPLB freed of
+    duplicates, balanced packings of the loads and of the kernel times, without and with redundant
+    experts; where replicas bring traffic or spare it, the best placement found without any, and
+    for dispatch ``cover`` copies added to it; the current placement, also balanced within the
+    limit of moves; and `initial`. Deterministic for a seed unless a time limit cuts it short.
     """
     if problem.execution == "stay":
         from moeplace.formulations.chain.solver import chain
@@ -70,8 +72,10 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
         if solved.placement is not None
     ]
     candidates += _packings(problem)
-    # where copies cost as much as they give, the way leads over the best map without any
     ranks_count = counts_ranks(problem)
+    if problem.objective in VOLUMES and not ranks_count:
+        candidates += _partitioned(problem, run)
+    # where copies cost as much as they give, the way leads over the best map without any
     if (
         problem.redundant
         and not ranks_count
@@ -112,7 +116,7 @@ def _also_from_contiguous(
     if solved.placement is None or run.out_of_time() or slot_violations(problem, contiguous):
         return solved
     best = _worth(problem, solved.placement)
-    promising = _worth(problem, contiguous)[1] <= PROMISING * best[1]
+    promising = _worth(problem, contiguous)[1] <= PROMISING[problem.objective] * best[1]
     if not promising.any():
         return solved
     table = np.where(
@@ -158,6 +162,22 @@ def _relabeled(problem: Problem, placement: Placement) -> Placement:
     if problem.current is None:
         return placement
     return relabel_ranks(placement, problem.current, problem.system.topology)
+
+
+def _partitioned(problem: Problem, run: Run) -> list[Placement]:
+    """Return the map of the partitioner, where it applies: few ranks a token, nodes next."""
+    if problem.workload.token_sets is None or problem.max_moves is not None:
+        return []
+    from moeplace.formulations.partition.solver import partition_layers
+
+    found = partition_layers(problem, _share(run, PARTITION_SHARE), None).placement
+    return [] if found is None else [found]
+
+
+def _share(run: Run, part: float) -> Run:
+    """Return a run that may use a part of the time that is left, and reports nothing."""
+    left = run.remaining_s()
+    return Run(run.seed, None if left is None else left * part, workers=run.workers)
 
 
 def _quiet(run: Run) -> Run:
