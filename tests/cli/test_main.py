@@ -34,7 +34,9 @@ def test_the_commands_of_this_release():
     assert set(COMMANDS) == {
         ("solve",), ("compare",), ("evaluate",), ("bound",), ("verify",), ("export",), ("solvers",),
         ("doctor",), ("trace", "info"), ("trace", "stats"), ("trace", "import"),
-        ("trace", "convert"), ("hw", "list"), ("hw", "show"), ("model", "list"),
+        ("trace", "convert"), ("hw", "list"), ("hw", "show"),
+        ("hw", "validate"), ("hw", "calibrate"), ("hw", "estimate"), ("hw", "import"), ("sweep",),
+        ("model", "list"),
         ("model", "show"),
     }  # fmt: skip
 
