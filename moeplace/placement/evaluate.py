@@ -191,9 +191,8 @@ def _cover(problem: Problem, placement: Placement, layer: int) -> LayerUse:
     share = use.slot_pairs / pairs if pairs > 0 else use.slot_pairs
     touches = use.touches
     if plan.dedup == "none":
-        touches = problem.top_k * np.bincount(
-            placement.rank_of_slot, weights=share, minlength=problem.num_ranks
-        )
+        served = np.bincount(placement.rank_of_slot, weights=share, minlength=problem.num_ranks)
+        touches = np.asarray(problem.top_k * served, np.float64)
     return LayerUse(share, touches[None, :], use.ranks_per_token)
 
 

@@ -250,7 +250,7 @@ def _next(state: NDArray[np.uint64]) -> np.uint64:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _any(state: NDArray[np.uint64], below: int) -> int:
     """Return a whole number from 0 to below − 1."""
-    number: int = np.int64(_next(state) >> np.uint64(33))  # type: ignore[assignment]
+    number: int = np.int64(_next(state) >> np.uint64(33))
     return number % below
 
 
