@@ -24,6 +24,17 @@ END_TO_END = ("throughput",)
 APART = ("imbalance",)
 DEFAULT_SMS = 24  # DeepEP's own tests
 
+NOT_STATED = ("", "-", "?", "not stated")
+DTYPES = (
+    ("fp8", "fp8"),
+    ("e4m3", "fp8"),
+    ("int8", "int8"),
+    ("fp4", "nvfp4"),
+    ("bf16", "bf16"),
+    ("bfloat16", "bf16"),
+    ("fp16", "bf16"),
+)
+
 # Words of the column `system` and the kernel family they name; the phase decides where None.
 KERNELS = (
     ("hybrid", "hybrid-ep"),
@@ -106,15 +117,18 @@ def read_published(path: str | Path) -> list[PublishedRow]:
 
 def _read(row: Row) -> PublishedRow:
     metric, value = row.text("metric"), row.positive("value")
-    known = (*BANDWIDTHS, *LATENCIES, *END_TO_END, *APART)
-    if metric not in known:
-        raise InputError(f"{row.where}: metric {metric!r} is none of {', '.join(known)}")
     kind = "comm"
     if metric in END_TO_END:
         kind = "end-to-end"
     elif metric in APART:
         kind = "imbalance"
-    point, reason = (None, kind) if kind != "comm" else _point(row)
+    point: CommPoint | None
+    if kind != "comm":
+        point, reason = None, kind
+    elif metric not in (*BANDWIDTHS, *LATENCIES):
+        point, reason = None, f"metric {metric!r} has no model"
+    else:
+        point, reason = _point(row)
     counted = _counted_kB(row, point) if point is not None and metric in BANDWIDTHS else 0.0
     return PublishedRow(
         source=row.text("source"),
@@ -149,6 +163,8 @@ def _point(row: Row) -> tuple[CommPoint | None, str]:
     op = row.text("op")
     if op not in ("dispatch", "combine"):
         return None, f"operation {op!r} has no model"
+    if {row.text("ep", "-"), row.text("tokens_per_rank", "-")} & set(NOT_STATED):
+        return None, "EP size or tokens are not stated"
     ranks, tokens = row.whole("ep"), row.whole("tokens_per_rank")
     if family == "low-latency-or-normal":
         low = phase in ("low_latency", "decode") or (phase not in ("normal", "prefill"))
@@ -163,10 +179,15 @@ def _point(row: Row) -> tuple[CommPoint | None, str]:
         assumed = "every copy over the NIC: figures from before low-latency kernels used NVLink"
     if ranks > node_size and any(nic in row.text("hw").upper() for nic in OTHER_NICS):
         return None, f"network of {row.text('hw')!r}: no measured table of this kernel on it"
-    dtype = row.text("dispatch_dtype" if op == "dispatch" else "combine_dtype", "")
-    if dtype in ("", "-", "not stated"):
-        dtype = "fp8" if op == "dispatch" else "bf16"
+    said = row.text("dispatch_dtype" if op == "dispatch" else "combine_dtype", "-").lower()
+    if said in NOT_STATED:
+        said = "fp8" if op == "dispatch" else "bf16"
+    dtype = next((name for word, name in DTYPES if word in said), None)
+    if dtype is None:
+        return None, f"payload type {said!r} has no model"
     experts, top_k = row.whole("experts", 256), row.whole("topk", 8)
+    if top_k > experts:
+        raise InputError(f"{row.where}: topk {top_k} of {experts} experts")
     if "local experts" in note and (match := re.search(r"(\d+) local experts", note)):
         experts = ranks * int(match[1])
     groups = re.search(r"top-(\d+) groups", note)
@@ -183,7 +204,7 @@ def _point(row: Row) -> tuple[CommPoint | None, str]:
         experts=experts,
         groups=8 if groups else 1,
         top_groups=int(groups[1]) if groups else 1,
-        dtype=dtype.lower(),
+        dtype=dtype,
         sms=0 if family == "deepep-low-latency" else int(sms[1]) if sms else DEFAULT_SMS,
         api="torch" if "torch" in note.lower() else "kernel",
         source=row.where,
