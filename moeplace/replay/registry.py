@@ -30,6 +30,31 @@ POLICIES: dict[str, PolicyInfo] = {
             {"every": 10.0, "rule": "auto"},
             reference="DeepSeek EPLB, deepseek-ai/EPLB README (2025)",
         ),
+        PolicyInfo(
+            "moeplace-every",
+            "The map in use improved every N windows, with few moved replicas",
+            f"{_HERE}.moeplace:MoeplaceEvery",
+            {"every": 10.0, "moves": 0.0},
+        ),
+        PolicyInfo(
+            "moeplace-triggered",
+            "Layers changed when the modelled gain over the horizon exceeds the cost of moving",
+            f"{_HERE}.moeplace:MoeplaceTriggered",
+            {"horizon": 0.0, "margin": 1.0, "moves": 0.0, "layers": 0.0},
+        ),
+        PolicyInfo(
+            "flexmoe",
+            "vExperts expand, shrink and migrate while the balance ratio is above a threshold",
+            f"{_HERE}.flexmoe:FlexMoe",
+            {"threshold": 1.2, "changes": 0.0},
+            reference="Nie et al., FlexMoE, SIGMOD 2023, arXiv 2304.03946",
+        ),
+        PolicyInfo(
+            "oracle",
+            "Knows every window and moves for free: what regret is measured from",
+            f"{_HERE}.oracle:Oracle",
+            sees_window=True,
+        ),
     )
 }
 
