@@ -24,6 +24,7 @@ PROMPT, STEPS = 20, 60
 FULL_MB, QUICK_MB = 5000, 120
 GROWTH = (1, 3)  # sizes of tree for which the peak is shown
 ROWS = 200_000
+IN_PROCESS_MB = 60
 IMPORT = (
     "import sys\n"
     "from moeplace.parallel import Workers\n"
@@ -121,9 +122,41 @@ def _parse_table() -> str:
                 (f"a query of {name} shape", f"{size / ours:,.0f}", f"{size / theirs:,.0f}",
                  f"{theirs / ours:.1f}×")
             )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        size = _make_tree(Path(folder) / "tree", IN_PROCESS_MB)
+        ours = _cpu_s(lambda: _import(Path(folder)), 3)
+        theirs = _cpu_s(lambda: _plain_import(Path(folder)), 2)
+        rates = (f"{size / ours:,.0f}", f"{size / theirs:,.0f}", f"{theirs / ours:.1f}×")
+        rows.append(("a whole import, Parquet written", *rates))
     return table(
         ("reading JSON, MB per processor second", "moeplace", "json + NumPy", "ratio"), rows
     )
+
+
+def _import(folder: Path) -> None:
+    from moeplace.parallel import Workers
+    from moeplace.traces.importers.options import ImportOptions
+    from moeplace.traces.importing import import_trace
+
+    import_trace(
+        [folder / "tree"],
+        folder / "ours",
+        options=ImportOptions(num_experts=EXPERTS),
+        workers=Workers(jobs=1, engine="loky"),
+    )
+
+
+def _plain_import(folder: Path) -> None:
+    """Read every query, then write one table: the plain way to the same file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = np.concatenate([_plain_read(file) for file in sorted(folder.rglob("*.json"))])
+    columns = {
+        f"layer_{i}": pa.FixedSizeListArray.from_arrays(pa.array(ids[:, i].ravel()), ids.shape[2])
+        for i in range(ids.shape[1])
+    }
+    pq.write_table(pa.table(columns), folder / "plain.parquet", compression="zstd")
 
 
 def _plain_read(path: Path) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from moeplace.traces.anchors import AnchoredSets
 from moeplace.traces.analysis.insights import Insights, trace_insights
 from moeplace.traces.analysis.tally import Tally, tally_trace
+from moeplace.traces.anchors import AnchoredSets
 from moeplace.traces.importers.options import ImportOptions
 from moeplace.traces.importers.registry import Importer, detect_format, importers
 from moeplace.traces.importing import ImportReport, import_trace

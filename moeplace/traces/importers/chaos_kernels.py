@@ -171,7 +171,7 @@ def read_query(
             at += ONE
             layer, digits = 0, 0
             while text[at] >= ZERO and text[at] <= ZERO + 9 and digits < 6:
-                layer = layer * 10 + (np.int64(text[at]) - ZERO)
+                layer = layer * 10 + int(text[at]) - ZERO
                 digits += 1
                 at += ONE
             if digits == 0 or text[at] != QUOTE:
