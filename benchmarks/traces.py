@@ -151,7 +151,7 @@ def _plain_import(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    ids = np.concatenate([_plain_read(file) for file in sorted(folder.rglob("*.json"))])
+    ids = np.concatenate([_plain_read(file) for file in sorted((folder / "tree").rglob("*.json"))])
     columns = {
         f"layer_{i}": pa.FixedSizeListArray.from_arrays(pa.array(ids[:, i].ravel()), ids.shape[2])
         for i in range(ids.shape[1])
