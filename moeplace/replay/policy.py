@@ -76,11 +76,15 @@ class Decision:
         (layers,) seconds that every step takes longer because of it, None for none.
     free
         Whether its copies cost nothing, or are in `step_extra_s`.
+    local
+        (layers, experts) bool: experts that serve every token on its own rank, so that nothing
+        is sent for them; they have a replica on every rank. None for none.
     """
 
     table: NDArray[np.int32]
     step_extra_s: NDArray[np.float64] | None = None
     free: bool = False
+    local: NDArray[np.bool_] | None = None
 
 
 class Policy(Protocol):

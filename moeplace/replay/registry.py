@@ -50,6 +50,27 @@ POLICIES: dict[str, PolicyInfo] = {
             reference="Nie et al., FlexMoE, SIGMOD 2023, arXiv 2304.03946",
         ),
         PolicyInfo(
+            "fastermoe-shadowing",
+            "Hot experts broadcast to every rank in every step while that is faster",
+            f"{_HERE}.shadowing:Shadowing",
+            sees_window=True,
+            keeps_slots=False,
+            reference="He et al., FasterMoE, PPoPP 2022; code of FastMoE",
+        ),
+        PolicyInfo(
+            "symi",
+            "Replicas in proportion to the estimated loads, placed anew in every window",
+            f"{_HERE}.symi:Symi",
+            reference="Skiadopoulos et al., SYMI, NSDI 2026, arXiv 2504.19925",
+        ),
+        PolicyInfo(
+            "smartmoe",
+            "A better permutation of the experts every N windows; no replicas",
+            f"{_HERE}.smartmoe:SmartMoe",
+            {"every": 10.0, "threshold": 0.05},
+            reference="Zhai et al., SmartMoE, USENIX ATC 2023",
+        ),
+        PolicyInfo(
             "oracle",
             "Knows every window and moves for free: what regret is measured from",
             f"{_HERE}.oracle:Oracle",

@@ -44,6 +44,7 @@ class PolicyReplay:
         self._policy = load_policy(self.info)(bench, **values)
         self.table = np.ascontiguousarray(self._policy.start(shares(known)), np.int32)
         self._extra: NDArray[np.float64] | None = None
+        self._local: NDArray[np.bool_] | None = None
         self._coming: Decision | None = None
         self._left_s = 0.0
         self._series = Series()
@@ -97,7 +98,7 @@ class PolicyReplay:
 
     def _use(self, decision: Decision) -> None:
         self.table = np.ascontiguousarray(decision.table, np.int32)
-        self._extra = decision.step_extra_s
+        self._extra, self._local = decision.step_extra_s, decision.local
 
     def _with_arrival(
         self, load: NDArray[np.float64], exact: Problem | None
@@ -106,7 +107,7 @@ class PolicyReplay:
 
         Copies on their way have the links for as long as experts compute.
         """
-        times = self.score(load, self.table, exact)
+        times = self.score(load, self.table, exact, self._local)
         if self._coming is None:
             return times, 0.0, times.total_s
         idle_s = self._settings.steps * float(times.compute_s.sum())
@@ -117,14 +118,18 @@ class PolicyReplay:
         before = times.total_s if self._extra is None else times.total_s + self._extra
         self._use(self._coming)
         self._coming = None
-        return self.score(load, self.table, exact), part, before
+        return self.score(load, self.table, exact, self._local), part, before
 
     def score(
-        self, load: NDArray[np.float64], table: NDArray[np.int32], exact: Problem | None
+        self,
+        load: NDArray[np.float64],
+        table: NDArray[np.int32],
+        exact: Problem | None,
+        local: NDArray[np.bool_] | None = None,
     ) -> LayerTimes:
         """Return what a step takes with a map, copies counted on token sets if there are any."""
-        times = self._bench.scorer.times(load, table)
-        if exact is None:
+        times = self._bench.scorer.times(load, table, local=local)
+        if exact is None or local is not None:
             return times
         score = evaluate(exact, placement_of(table, exact))
         return replace(times, dispatch_s=score.layer_dispatch_s, combine_s=score.layer_combine_s)

@@ -97,6 +97,7 @@ class Scorer:
         load: NDArray[np.float64],
         table: NDArray[np.int32],
         layers: NDArray[np.int64] | None = None,
+        local: NDArray[np.bool_] | None = None,
     ) -> LayerTimes:
         """Return the times of all layers, or of some.
 
@@ -108,6 +109,8 @@ class Scorer:
             (layers, ranks, slots) experts, −1 empty; any number of slots.
         layers
             Rows to score; the arrays returned have one entry for each.
+        local
+            (layers, experts) experts for which nothing is sent, None for none.
 
         Raises
         ------
@@ -129,6 +132,7 @@ class Scorer:
             float(self.problem.tokens),
             self.constants,
             self._dedup,
+            np.zeros(load.shape, np.bool_) if local is None else local,
             self._set_start,
             self._set_index,
             rank_load,

@@ -48,6 +48,7 @@ def use_layers(
     tokens: float,
     constants: NDArray[np.float64],
     dedup: bool,
+    local: NDArray[np.bool_],
     set_start: NDArray[np.int64],
     set_index: NDArray[np.int64],
     rank_load: NDArray[np.float64],
@@ -80,6 +81,8 @@ def use_layers(
         a, b, β, tile, slack of the compute model.
     dedup
         False: one copy per (token, expert); a set's touches are then k times its share.
+    local
+        (rows, experts) experts that serve tokens where they are; nothing is sent for them.
     set_start, set_index
         Compressed rows: the destination sets that each rank is a member of.
     rank_load, rank_s, touches
@@ -134,6 +137,8 @@ def use_layers(
                 r = where[i]
                 rank_load[layer, r] += q / replicas
                 rank_s[layer, r] += seconds
+                if local[layer, e]:
+                    continue
                 for entry in range(set_start[r], set_start[r + 1]):
                     j = set_index[entry]
                     if part[j] == 0.0:
