@@ -17,8 +17,10 @@ from moeplace.cli.commands import (
     doctor,
     evaluate,
     export,
+    gating,
     hw,
     model,
+    replay,
     solve,
     solvers,
     sweep,
@@ -142,5 +144,7 @@ for command in (
     app.command()(command)
 for command in (sweep.sweep, solvers.solvers, doctor.doctor):
     app.command()(command)
+app.command()(gating.gating)
+app.command()(replay.replay)
 for group in (trace.app, hw.app, model.app):
     app.add_typer(group)
