@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 CLOSE_ENOUGH = 1e-3  # relative distance from the bound at which a layer is left
+SLACK = 0.02  # fullest device over that of the map from scratch which spares many moves
 FAR = 5e-3  # relative distance from the mean at which other replica counts are tried
 
 
@@ -22,6 +23,9 @@ def rebalance_experts(
     num_groups: int,
     num_nodes: int,
     num_gpus: int,
+    *,
+    current: ArrayLike | None = None,
+    slack: float = SLACK,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return maps as EPLB does, from and to logical experts, with better balance.
 
@@ -30,6 +34,11 @@ def rebalance_experts(
     than under EPLB's global policy, unless that one puts an expert twice on a device. Expert
     groups are not tied to nodes, as in EPLB's global policy; groups and nodes are checked by
     EPLB's own rules, so that the same calls are accepted.
+
+    With `current` the map in use is repaired instead, step by step, until the fullest device of a
+    layer is within `slack` of the one of the map from scratch; a layer where that fails gets the
+    map from scratch, its devices renamed so that the most replicas stay. Experts that stay on
+    their device keep their slot. The same arguments give the same map in every process.
 
     Complexity: greedy replicas, packing and swaps, about 0.06 ms for a layer of 256 experts. A
     layer within 0.1 % of the lower bound is left as it is.
@@ -45,6 +54,11 @@ def rebalance_experts(
         Expert groups of the router, and nodes.
     num_gpus
         Devices.
+    current
+        (layers, num_replicas) the expert in each slot now, −1 empty; of another shape it is
+        ignored, and a layer that lacks an expert or has empty slots is not repaired.
+    slack
+        How much fuller, relatively, the fullest device may be than without `current`.
 
     Returns
     -------
@@ -54,7 +68,8 @@ def rebalance_experts(
     Raises
     ------
     InputError
-        If the numbers do not divide, or a weight is not finite and ≥ 0.
+        If the numbers do not divide, a weight is not finite and ≥ 0, `current` holds no integers,
+        or `slack` is negative.
     """
     load = checked_weight(weight)
     layers, experts = load.shape
@@ -66,7 +81,12 @@ def rebalance_experts(
         return maps_of_table(np.repeat(row[None, :], layers, axis=0), experts)
     # Only shares matter; this keeps sums of any loads that float64 can hold finite.
     load = load / np.maximum(load.max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return maps_of_table(_table(load, num_gpus, slots), experts)
+    table = _table(load, num_gpus, slots)
+    if current is not None:
+        from moeplace.formulations.incremental import move_towards
+
+        table = move_towards(load, table, current, num_gpus, slack)
+    return maps_of_table(table, experts)
 
 
 def _table(load: NDArray[np.float64], num_gpus: int, slots: int) -> NDArray[np.int32]:
