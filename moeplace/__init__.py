@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         violations,
     )
     from moeplace.placement.formats import export_placement, read_placement
+    from moeplace.replay.wafer.study import WaferReport, wafer_study
     from moeplace.traces import (
         RoutingTrace,
         Workload,
@@ -66,6 +67,7 @@ _HOME = {
     "Score": "moeplace.placement",
     "System": "moeplace.hwmodels",
     "UsageError": "moeplace.errors",
+    "WaferReport": "moeplace.replay.wafer.study",
     "Workers": "moeplace.parallel",
     "Workload": "moeplace.traces",
     "compare": "moeplace.formulations.compare",
@@ -87,6 +89,7 @@ _HOME = {
     "solve_qap": "moeplace.formulations.qap",
     "verify": "moeplace.cli.verification",
     "violations": "moeplace.placement",
+    "wafer_study": "moeplace.replay.wafer.study",
 }
 
 __all__ = [
@@ -108,6 +111,7 @@ __all__ = [
     "Score",
     "System",
     "UsageError",
+    "WaferReport",
     "Workers",
     "Workload",
     "__version__",
@@ -130,6 +134,7 @@ __all__ = [
     "solve_qap",
     "verify",
     "violations",
+    "wafer_study",
 ]
 
 

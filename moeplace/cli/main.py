@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from moeplace import __version__
 from moeplace.cli.commands import (
     bound,
+    buffer,
     compare,
     doctor,
     evaluate,
@@ -26,6 +27,7 @@ from moeplace.cli.commands import (
     sweep,
     trace,
     verify,
+    wafer,
 )
 from moeplace.cli.output import INTERRUPTED
 from moeplace.errors import MoeplaceError
@@ -142,9 +144,10 @@ for command in (
     export.export,
 ):
     app.command()(command)
-for command in (sweep.sweep, solvers.solvers, doctor.doctor):
+for command in (sweep.sweep, wafer.wafer, solvers.solvers, doctor.doctor):
     app.command()(command)
-app.command()(gating.gating)
+for command in (gating.gating, buffer.buffer):
+    app.command()(command)
 app.command()(replay.replay)
 for group in (trace.app, hw.app, model.app):
     app.add_typer(group)
