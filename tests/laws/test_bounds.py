@@ -131,7 +131,7 @@ def test_never_above_the_optimum_within_a_load_limit(effort):
     """With a limit on the fullest rank the best placement that keeps it is not below the bound."""
     rng = np.random.default_rng(12)
     compared = 0
-    for seed in range(7):
+    for seed in range(14):
         problem = instance(2 * len(PAIRS) + seed, 4, 3)
         limit = float(rng.uniform(1.02, 1.6))
         rows = [slot_row(problem, row) for row in all_rows(problem)]

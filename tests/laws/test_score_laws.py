@@ -20,7 +20,7 @@ EXACT = {"rel": 1e-9, "abs": 0}
 SLACK = 1 + 1e-9
 several = systems(min_ranks=2)
 BLIND = [policy for policy in DISPATCHES if policy != "cover"]  # look at no token
-FIXED = [policy for policy in DISPATCHES if policy != "lp"]  # do not adapt to the loads
+FIXED = ("even", "nearest", "rank_modulo")  # do not adapt to the loads
 
 
 def scores(instance: tuple[Problem, Placement], **changes) -> Score:

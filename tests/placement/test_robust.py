@@ -107,5 +107,3 @@ def test_scenarios_must_share_what_is_placed():
         make_robust([])
     with pytest.raises(InputError, match="tail"):
         make_robust([scenario(1)], "cvar", tail=0)
-    with pytest.raises(InputError, match="scenarios"):
-        solve(make_robust([scenario(1, objective="balance")] * 2), "exact-cpsat")

@@ -69,8 +69,8 @@ def partition_layers(problem: Problem, run: Run, initial: Placement | None) -> S
         return robust(problem, run, initial, partition_layers)
     if problem.workload.token_sets is None:
         raise InputError(
-            "solver partition needs token sets, the workload has loads only; give a trace, or use "
-            "solver auto"
+            f"solver 'partition' needs token sets and workload {problem.workload.name!r} has loads "
+            "only; give a trace, or use solver auto"
         )
     if problem.max_moves is not None:
         raise InputError("solver partition cannot limit moves; use solver auto for max_moves")

@@ -186,8 +186,8 @@ def test_fullest_share():
 
 @pytest.mark.parametrize("name", [n for n, info in SOLVERS.items() if info.needs])
 def test_loads_alone_are_refused(make_tiny, name):
-    """What needs token sets says so, and names the workload."""
-    with pytest.raises(InputError, match=rf"'{name}' needs .* 'loads'"):
+    """What needs more than loads says so, and names the workload."""
+    with pytest.raises(InputError, match="workload 'loads'"):
         load_solver(name)(make_tiny(np.ones((1, 4)), 2), Run(), None)
 
 
@@ -204,6 +204,6 @@ def test_hiermoe_keeps_to_its_time(make_tiny):
 def test_peers_run_only_when_named(make_tiny):
     """Compare's own list is baselines and heuristics; every peer has a reference."""
     peers = {name for name, info in SOLVERS.items() if info.kind == "peer"}
-    assert len(peers) == 11
+    assert len(peers) >= 13
     assert not peers & set(default_solvers(make_tiny(np.ones((1, 4)), 2)))
     assert all(SOLVERS[name].reference for name in peers)

@@ -27,8 +27,9 @@ from moeplace.placement.placement import Placement
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENGINES = [name for name, info in FORMATS.items() if not info.native]
-every_format = pytest.mark.parametrize("name", list_formats())
+BY_SLOT = [name for name in list_formats() if FORMATS[name].granularity == "slot"]
+ENGINES = [name for name in BY_SLOT if not FORMATS[name].native]
+every_format = pytest.mark.parametrize("name", BY_SLOT)  # the others: test_coarse_formats.py
 
 
 @pytest.fixture(scope="session")
