@@ -301,7 +301,7 @@ def formats_page() -> str:
         for info in FORMATS.values()
     ]
     rules = [
-        (code(info.name), *(yes[getattr(info, flag)] for flag in flags))
+        (code(info.name), info.granularity, *(yes[getattr(info, flag)] for flag in flags))
         for info in FORMATS.values()
     ]
     traces = [(code(i.name), _plain_text(i.summary), i.gives) for i in importers().values()]
@@ -320,7 +320,7 @@ def formats_page() -> str:
             "of the file decides. *Experimental*: the engine has not merged its reader.\n",
             table(("name", "also", "what it is", "suffix", "stability"), placements),
             "What each demands and keeps:\n",
-            table(("name", *(flag.replace("_", " ") for flag in flags)), rules),
+            table(("name", "granularity", *(flag.replace("_", " ") for flag in flags)), rules),
             "## Traces and loads\n",
             "Wherever a trace is read, the content of the file or folder decides.\n",
             table(("name", "what it is", "gives"), traces),

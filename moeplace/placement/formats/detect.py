@@ -13,6 +13,7 @@ from moeplace.placement.formats.reading import (
     read_npz,
     read_text,
 )
+from moeplace.traces.torch_zip import looks_like_torch
 
 _KEYS = (
     ("physical_to_logical_map", "sglang"),
@@ -36,10 +37,12 @@ def detect_format(path: str | Path) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "omniplacement"
     if head.startswith(b"PK"):
-        return _npz(path)
+        return "ktransformers" if looks_like_torch(Path(path)) else _npz(path)
     if Path(path).name.endswith(".jsonl"):
         return "vllm-jsonl"
     text = read_text(path)
+    if text.startswith("-ot "):
+        return "llama-cpp"
     if text.lstrip().startswith(("{", "[")):
         return _json(path, text)
     return _by_keys(path, parse_yaml(text, path))

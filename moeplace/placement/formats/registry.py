@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from moeplace.errors import unknown_name
+from moeplace.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,9 @@ class FormatInfo:
         The position inside a rank survives; otherwise only the set of experts does.
     keeps_ranks
         The file itself tells the number of ranks.
+    granularity
+        What can be placed: ``"slot"``; ``"expert"``, each once, on rank 0 (GPU) or 1 (host);
+        ``"layer"``, all its experts on one rank.
     aliases
         Other names that are understood.
     """
@@ -80,6 +83,7 @@ class FormatInfo:
     allows_duplicates: bool = True
     keeps_slot_order: bool = True
     keeps_ranks: bool = False
+    granularity: Literal["slot", "expert", "layer"] = "slot"
     aliases: tuple[str, ...] = ()
 
     @property
@@ -173,9 +177,40 @@ _INFOS = (
         (".jsonl",),
         stability="experimental",
     ),
+    FormatInfo(
+        "ktransformers",
+        "ktransformers",
+        "KTransformers: experts on the GPU (rank 0) or the host (rank 1)",
+        (".pt",),
+        needs_full_slots=False,
+        equal_slots_required=False,
+        allows_duplicates=False,
+        keeps_slot_order=False,
+        keeps_ranks=True,
+        granularity="expert",
+        aliases=("kt",),
+    ),
+    FormatInfo(
+        "llama-cpp",
+        "llama_cpp",
+        "llama.cpp --override-tensor: whole layers on devices",
+        (".args",),
+        needs_full_slots=False,
+        equal_slots_required=False,
+        allows_duplicates=False,
+        keeps_slot_order=False,
+        granularity="layer",
+        aliases=("llama.cpp", "llamacpp"),
+    ),
 )
 
 FORMATS: dict[str, FormatInfo] = {info.name: info for info in _INFOS}
+# Engines that take no map: where to go instead.
+_WITHOUT_MAP = {
+    "lmdeploy": "LMDeploy takes no map, it makes its own from loads at its start: write those with "
+    "`moeplace trace convert LOADS FILE --to lmdeploy`, check them with `moeplace check FILE "
+    "--engine lmdeploy`",
+}
 _ALIASES = {alias: info.name for info in _INFOS for alias in info.aliases}
 
 
@@ -193,6 +228,8 @@ def format_info(name: str) -> FormatInfo:
         If no format has that name or alias.
     """
     key = name.lower().replace("_", "-")
+    if key in _WITHOUT_MAP:
+        raise InputError(_WITHOUT_MAP[key])
     info = FORMATS.get(_ALIASES.get(key, key))
     if info is None:
         raise unknown_name("engine format", name, [*FORMATS, *_ALIASES], "moeplace export --help")

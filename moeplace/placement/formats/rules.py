@@ -28,7 +28,8 @@ def format_violations(
     """Return what the engine would refuse, each entry as ``"rule: what and where"``.
 
     The rules are ``experts`` and ``layers`` (the placement belongs to the model), ``coverage``
-    (every expert has a slot), ``full-slots``, ``equal-slots`` (the same number on every rank),
+    (every expert has a slot), ``two-ranks``, ``one-slot`` (no replicas), ``whole-layers`` (the
+    experts of a layer on one rank), ``full-slots``, ``equal-slots`` (the same number on every rank),
     ``equal-experts`` (the same number of experts on every rank of a layer) and ``no-duplicates``
     (no expert twice on a rank). Dense rows are ignored where the format leaves them out.
 
@@ -58,6 +59,9 @@ def violations(placement: Placement, info: FormatInfo, context: ExportContext) -
     if context.known and not info.native:
         placement = bind_rows(placement, context)
     checks = (
+        (info.granularity == "expert", _two_ranks),
+        (info.granularity != "slot", _one_slot),
+        (info.granularity == "layer", _whole_layers),
         (info.needs_coverage, _coverage),
         (info.needs_full_slots, _full_slots),
         (info.equal_slots_required, _equal_slots),
@@ -170,6 +174,35 @@ def _layers(placement: Placement, context: ExportContext) -> str | None:
     if absent:
         return f"layers: MoE layer {absent[0]} has no row{_more(len(absent))}"
     return None
+
+
+def _two_ranks(placement: Placement) -> str | None:
+    if placement.num_ranks == 2:
+        return None
+    return f"two-ranks: {placement.num_ranks} ranks; rank 0 is the GPU, rank 1 the host"
+
+
+def _one_slot(placement: Placement) -> str | None:
+    several = np.argwhere(placement.replica_count > 1)
+    if not several.size:
+        return None
+    row, expert = several[0]
+    return (
+        f"one-slot: expert {expert} has {placement.replica_count[row, expert]} slots in "
+        f"{_layer(placement, row)}{_more(len(several))}; this engine copies no experts"
+    )
+
+
+def _whole_layers(placement: Placement) -> str | None:
+    ranks = placement.replicas_on_rank.any(axis=1).sum(axis=1)
+    split = np.flatnonzero(ranks > 1)
+    if not split.size:
+        return None
+    row = split[0]
+    return (
+        f"whole-layers: the experts of {_layer(placement, row)} lie on {ranks[row]} ranks"
+        f"{_more(len(split))}; this engine places whole layers only"
+    )
 
 
 def _coverage(placement: Placement) -> str | None:

@@ -21,6 +21,8 @@ def test_names():
         "omniplacement",
         "vllm-list",
         "vllm-jsonl",
+        "ktransformers",
+        "llama-cpp",
     }
 
 
