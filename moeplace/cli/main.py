@@ -21,6 +21,7 @@ from moeplace.cli.commands import (
     gating,
     hw,
     model,
+    prefill_aware,
     replay,
     solve,
     solvers,
@@ -146,7 +147,7 @@ for command in (
     app.command()(command)
 for command in (sweep.sweep, wafer.wafer, solvers.solvers, doctor.doctor):
     app.command()(command)
-for command in (gating.gating, buffer.buffer):
+for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
 app.command()(replay.replay)
 for group in (trace.app, hw.app, model.app):
