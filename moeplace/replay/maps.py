@@ -108,7 +108,7 @@ def best_table(bench: Bench, load: NDArray[np.float64]) -> NDArray[np.int32]:
         balanced(problem, load, redundant)
         for redundant in sorted({problem.redundant, problem.redundant // 2, 0})
     ]
-    return cheapest(bench, load, candidates)
+    return _finished(bench, load, candidates)
 
 
 def oracle_table(bench: Bench, load: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -120,7 +120,35 @@ def oracle_table(bench: Bench, load: NDArray[np.float64]) -> NDArray[np.int32]:
     candidates = [
         balanced(problem, load, redundant) for redundant in sorted({problem.redundant, 0})
     ]
-    return candidates[0] if len(candidates) == 1 else cheapest(bench, load, candidates)
+    if len(candidates) == 1 and not bench.scorer.training:
+        return candidates[0]
+    return _finished(bench, load, candidates)
+
+
+def _finished(
+    bench: Bench, load: NDArray[np.float64], candidates: list[NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """Return the cheapest candidate of every layer; in training also shared slots, improved."""
+    if not bench.scorer.training:
+        return cheapest(bench, load, candidates)
+    from moeplace.replay.improver import Improver
+
+    candidates = [*candidates, proportional_table(bench.problem, load)]
+    best = cheapest(bench, load, candidates)
+    improver = Improver(bench)
+    return cheapest(
+        bench, load, [best, *(improver.improved(load, table)[0] for table in candidates)]
+    )
+
+
+def proportional_table(problem: Problem, load: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return (layers, ranks, slots) slots in proportion to loads, an expert's side by side."""
+    layers, total = load.shape[0], problem.num_slots
+    table = np.empty((layers, total), np.int32)
+    for layer in range(layers):
+        count = proportional(load[layer], total)
+        table[layer] = np.repeat(np.arange(problem.num_experts, dtype=np.int32), count)
+    return table.reshape(layers, problem.num_ranks, -1)
 
 
 def placement_of(table: NDArray[np.int32], problem: Problem) -> Placement:
@@ -153,3 +181,21 @@ def balanced(problem: Problem, load: NDArray[np.float64], redundant: int) -> NDA
         load, problem.num_ranks, problem.slots_per_rank, problem.num_experts + redundant, tries=0
     )
     return table.reshape(load.shape[0], problem.num_ranks, -1)
+
+
+def proportional(load: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Return (experts,) whole numbers in proportion to loads, at least 1, with the sum `total`.
+
+    One each first; the others go to the largest load · (total − experts) / sum by whole parts, then
+    by largest remainders, ties to the lower number.
+    """
+    spare = total - load.size
+    whole = float(load.sum())
+    wanted = load / whole * total if whole > 0 else np.full(load.size, total / load.size)
+    above = np.maximum(wanted - 1.0, 0.0)
+    scale = above.sum()
+    exact = above * (spare / scale) if scale > 0 else np.full(load.size, spare / load.size)
+    count = 1 + np.floor(exact).astype(np.int64)
+    left = total - int(count.sum())
+    count[np.argsort(-(exact - np.floor(exact)), kind="stable")[:left]] += 1
+    return count

@@ -6,96 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.replay.anchored import anchored_layer
+from moeplace.replay.improver import UNLIMITED, Improver
 from moeplace.replay.maps import best_table
 from moeplace.replay.policy import Decision
-from moeplace.replay.scorer import BACKWARD
-from moeplace.replay.training import route_costs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeplace.replay.policy import Bench, Situation
-
-SPREAD = 2.0  # the busiest rank fetches this much more than the mean
-STEPS_PER_SLOT = 1  # longest way, in slots of a layer
-UNLIMITED = 2**31 - 1
-
-
-class Improver:
-    """Improves maps for estimated loads within a price of moved replicas.
-
-    Parameters
-    ----------
-    bench
-        The replay.
-    """
-
-    def __init__(self, bench: Bench) -> None:
-        problem = bench.problem
-        training = bench.scorer.training
-        self._bench = bench
-        slowest, _ = route_costs(problem.plan.topology)
-        dispatch, combine = problem.system.copy_bytes(problem.model.payload_size)
-        passes = 2.0 if training else 1.0
-        pairs = float(problem.tokens * problem.top_k)
-        self._link_s = passes * pairs * (dispatch + combine) * slowest.mean(axis=0)
-        constants = bench.scorer.constants.copy()
-        constants[:3] *= (1.0 + BACKWARD) if training else 1.0
-        self._constants = constants
-        self._slowest = slowest
-        self._sync_bytes = bench.scorer.expert_bytes if training else 0.0
-        self.price_s = SPREAD * float(bench.mover.fetch_s.mean()) / problem.num_ranks
-
-    def improved(
-        self,
-        load: NDArray[np.float64],
-        table: NDArray[np.int32],
-        *,
-        worth: float = 1.0,
-        price_s: float = 0.0,
-        max_moves: int = UNLIMITED,
-        rows: NDArray[np.int64] | None = None,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return another map and (layers,) the replicas it moves.
-
-        Parameters
-        ----------
-        load
-            (layers, experts) shares.
-        table
-            (layers, ranks, slots) the map in use.
-        worth
-            Steps in which a second saved is saved.
-        price_s
-            Seconds that a moved replica costs.
-        max_moves
-            Most moved replicas of a layer.
-        rows
-            Layers that may change, all by default.
-        """
-        from moeplace.replay.policies.moeplace_kernels import improve_layers
-
-        problem = self._bench.problem
-        out = table.copy()
-        moves = np.zeros(table.shape[0], np.int64)
-        improve_layers(
-            np.ascontiguousarray(load),
-            out,
-            np.arange(table.shape[0]) if rows is None else rows,
-            problem.top_k,
-            float(problem.tokens),
-            self._constants,
-            self._link_s,
-            self._slowest,
-            self._sync_bytes,
-            problem.max_replicas,
-            max_moves,
-            worth,
-            price_s,
-            STEPS_PER_SLOT * problem.num_slots,
-            moves,
-        )
-        return out, moves
 
 
 class MoeplaceEvery:
@@ -168,26 +87,32 @@ class MoeplaceTriggered:
 
     def decide(self, situation: Situation) -> Decision | None:
         """Return a map in which every changed layer pays, or None."""
-        bench = self._bench
+        bench, load, old = self._bench, situation.load, situation.table
         price_s = self._margin * self._improver.price_s
-        table, moves = self._improver.improved(
-            situation.load,
-            situation.table,
-            worth=self._worth,
-            price_s=price_s,
-            max_moves=self._moves,
-        )
-        rows = np.flatnonzero(moves)
-        if not rows.size:
-            return None
-        old_s = bench.scorer.times(situation.load, situation.table, rows).total_s
-        new_s = bench.scorer.times(situation.load, table, rows).total_s
-        net_s = (old_s - new_s) * self._worth - price_s * moves[rows]
-        chosen = rows[np.argsort(-net_s, kind="stable")][: min(self._layers, (net_s > 0).sum())]
+        candidates = [old]
+        if bench.scorer.training and self._moves == UNLIMITED:
+            fresh = [anchored_layer(old[row], load[row]) for row in range(old.shape[0])]
+            candidates.append(np.array(fresh, np.int32))
+        improved = [
+            self._improver.improved(
+                load, table, worth=self._worth, price_s=price_s, max_moves=self._moves
+            )[0]
+            for table in candidates
+        ]
+        before_s = bench.scorer.times(load, old).total_s
+        gains, nets = [], []
+        for table in improved:
+            gain_s = (before_s - bench.scorer.times(load, table).total_s) * self._worth
+            gains.append(gain_s)
+            nets.append(gain_s - price_s * bench.mover.fetches(old, table).moved)
+        rows = np.arange(old.shape[0])
+        which = np.argmax(nets, axis=0)
+        net_s = np.array(nets)[which, rows]
+        chosen = np.argsort(-net_s, kind="stable")[: min(self._layers, int((net_s > 0).sum()))]
         if not chosen.size:
             return None
-        out = situation.table.copy()
-        out[chosen] = table[chosen]
-        cost_s = bench.mover.fetches(situation.table, out).seconds
-        gain_s = float((old_s - new_s)[np.isin(rows, chosen)].sum()) * self._worth
-        return Decision(out) if gain_s > self._margin * cost_s else None
+        out = old.copy()
+        out[chosen] = np.array(improved)[which[chosen], chosen]
+        cost_s = bench.mover.fetches(old, out).seconds
+        gain = float(np.array(gains)[which[chosen], chosen].sum())
+        return Decision(out) if gain > self._margin * cost_s else None

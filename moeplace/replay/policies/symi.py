@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from moeplace.replay.maps import contiguous_table
+from moeplace.replay.maps import contiguous_table, proportional_table
 from moeplace.replay.policy import Decision
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from moeplace.replay.policy import Bench, Situation
@@ -45,32 +44,9 @@ class Symi:
     def decide(self, situation: Situation) -> Decision | None:
         """Return replicas in proportion to the loads."""
         problem, scorer = self._bench.problem, self._bench.scorer
-        layers, ranks, slots = self._bench.shape
-        table = np.empty((layers, ranks * slots), np.int32)
-        for layer in range(layers):
-            count = proportional(situation.load[layer], ranks * slots)
-            table[layer] = np.repeat(np.arange(problem.num_experts, dtype=np.int32), count)
-        table = table.reshape(layers, ranks, slots)
+        table = proportional_table(problem, situation.load)
         if not scorer.training:
             return Decision(table)
         times = scorer.times(situation.load, table)
         extra = MORE_COMMUNICATION * (times.dispatch_s + times.combine_s + times.sync_s)
         return Decision(table, step_extra_s=extra, free=True)
-
-
-def proportional(load: NDArray[np.float64], total: int) -> NDArray[np.int64]:
-    """Return (experts,) whole numbers in proportion to loads, at least 1, with the sum `total`.
-
-    One each first; the others go to the largest load · (total − experts) / sum by whole parts, then
-    by largest remainders, ties to the lower number.
-    """
-    spare = total - load.size
-    whole = float(load.sum())
-    wanted = load / whole * total if whole > 0 else np.full(load.size, total / load.size)
-    above = np.maximum(wanted - 1.0, 0.0)
-    scale = above.sum()
-    exact = above * (spare / scale) if scale > 0 else np.full(load.size, spare / load.size)
-    count = 1 + np.floor(exact).astype(np.int64)
-    left = total - int(count.sum())
-    count[np.argsort(-(exact - np.floor(exact)), kind="stable")[:left]] += 1
-    return count
