@@ -15,13 +15,16 @@ from moeplace.cli.commands import (
     bound,
     buffer,
     compare,
+    disaggregate,
     doctor,
+    engines,
     evaluate,
     export,
     gating,
     hw,
     model,
     prefill_aware,
+    plan,
     replay,
     solve,
     solvers,
@@ -143,12 +146,15 @@ for command in (
     bound.bound,
     verify.verify,
     export.export,
+    engines.check,
+    engines.convert,
 ):
     app.command()(command)
 for command in (sweep.sweep, wafer.wafer, solvers.solvers, doctor.doctor):
     app.command()(command)
 for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
-app.command()(replay.replay)
+for command in (replay.replay, plan.plan, disaggregate.disaggregate):
+    app.command()(command)
 for group in (trace.app, hw.app, model.app):
     app.add_typer(group)

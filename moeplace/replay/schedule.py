@@ -73,7 +73,8 @@ class Schedule:
     Attributes
     ----------
     old, new
-        Placements before and after; experts that stay on their rank keep their slot.
+        Placements before and after. Experts that stay on their rank keep their slot, so that the
+        slots of a rank may be in another order than asked for.
     staging
         Buffers of a rank.
     """
@@ -168,6 +169,7 @@ def plan_migration(
         slowest, latency = route_costs(topology)
         near = slowest * max(expert_bytes, 1.0) + latency
     rounds: list[Round] = []
+    table = new.expert_of_slot.copy()
     for layer in range(new.num_layers):
         work = _Layer(
             [int(e) for e in old.expert_of_slot[layer]],
@@ -184,8 +186,10 @@ def plan_migration(
                     f"row {layer}: experts wait for each other's slots, which are all in use; "
                     "allow a buffer with staging=1 or keep a slot empty"
                 )
+            work.realign()
             rounds.append(_priced(layer, copies, rank, topology, expert_bytes))
-    return Schedule(old, new, tuple(rounds), staging)
+        table[layer] = work.want
+    return Schedule(old, new.replace(expert_of_slot=table), tuple(rounds), staging)
 
 
 class _Layer:
@@ -210,11 +214,21 @@ class _Layer:
             if expert >= 0 and self.have[slot] != expert
         ]
 
+    def realign(self) -> None:
+        """Let an expert that came to the right rank stay in the slot it is in."""
+        for slot in self.pending():
+            wanted = self.want[slot]
+            for other in np.flatnonzero(self.rank == self.rank[slot]).tolist():
+                if self.have[other] == wanted and self.want[other] != wanted:
+                    self.want[slot], self.want[other] = self.want[other], wanted
+                    break
+
     def next_round(self) -> list[Copy]:
         """Choose copies of one round and make them."""
         self._during = Counter(e for e in self.have if e >= 0)  # slots serving, all round long
         self._after = Counter(self._during)  # slots serving once it has ended
         self._busy: set[int] = set()  # slots written, at once or at the end
+        self._read: set[int] = set()  # sources
         self._silent: set[int] = set()  # slots written at once, no sources
         self._received: Counter[int] = Counter()
         self._sent: Counter[int] = Counter()
@@ -229,7 +243,7 @@ class _Layer:
 
     def _straight(self, slot: int) -> Copy | None:
         expert, out = self.want[slot], self.have[slot]
-        if out >= 0 and (self._during[out] < 2 or self._after[out] < 2):
+        if slot in self._read or (out >= 0 and min(self._during[out], self._after[out]) < 2):
             return None
         source = self._source(expert, slot)
         if source is None:
@@ -245,25 +259,29 @@ class _Layer:
     def _exchange(self, slot: int) -> list[Copy]:
         ring = self._ring(slot)
         if ring is None or not self._fits(ring):
-            home = next((s for s, e in enumerate(self.have) if e == self.want[slot]), None)
-            if home is None or home in self._busy or self.have[slot] < 0:
+            out = self.have[slot]
+            goal = next((s for s in self._waiting(out) if s not in self._busy), None)
+            if goal is None or out < 0 or self.have[goal] < 0:
                 return []
-            ring = [(slot, self.want[slot]), (home, self.have[slot])]
-            if self._after[self.want[slot]] < 1 or not self._fits(ring):
+            ring = [(goal, out), (slot, self.have[goal])]
+            if not self._fits(ring):
                 return []
-        copies = []
-        sources = [(target, expert, self._source(expert, target)) for target, expert in ring]
-        if any(source is None for _, _, source in sources):
-            return []
-        for target, expert, source in sources:
+        copies: list[Copy] = []
+        sent = self._sent.copy()
+        for target, expert in ring:
+            source = self._source(expert, target)
             if source is None:
-                continue
-            if self.have[target] >= 0:
-                self._after[self.have[target]] -= 1
-            self._after[expert] += 1
-            self._staged[int(self.rank[target])] += 1
-            self._take(source, target)
+                self._sent = sent
+                return []
+            self._sent[int(self.rank[source])] += 1
             copies.append(Copy(expert, source, target, staged=True))
+        self._sent = sent
+        for copy in copies:
+            if self.have[copy.target] >= 0:
+                self._after[self.have[copy.target]] -= 1
+            self._after[copy.expert] += 1
+            self._staged[int(self.rank[copy.target])] += 1
+            self._take(copy.source, copy.target)
         return copies
 
     def _ring(self, slot: int) -> list[tuple[int, int]] | None:
@@ -275,18 +293,15 @@ class _Layer:
             coming = sum(expert == out for _, expert in ring)
             if out < 0 or self._after[out] - leaving + coming >= 1:
                 return ring
-            following = next(
-                (
-                    s
-                    for s, expert in enumerate(self.want)
-                    if expert == out and self.have[s] != out and s not in inside | self._busy
-                ),
-                None,
-            )
+            following = next((s for s in self._waiting(out) if s not in inside | self._busy), None)
             if following is None:
                 return None
             ring.append((following, out))
             inside.add(following)
+
+    def _waiting(self, expert: int) -> list[int]:
+        """Return slots that are to hold an expert and do not yet."""
+        return [s for s, e in enumerate(self.want) if e == expert and self.have[s] != e]
 
     def _fits(self, ring: Iterable[tuple[int, int]]) -> bool:
         ring = list(ring)
@@ -318,6 +333,7 @@ class _Layer:
 
     def _take(self, source: int, target: int) -> None:
         self._busy.add(target)
+        self._read.add(source)
         self._sent[int(self.rank[source])] += 1
         self._received[int(self.rank[target])] += 1
 
