@@ -52,6 +52,7 @@ CASES = {
         Case("movement", "Balance within a limit of moves", "benchmarks.movement:report"),
         Case("scaling", "Time and memory against size", "benchmarks.scaling:report"),
         Case("makespan", "Packing of makespan instances", "benchmarks.makespan:report"),
+        Case("wafer", "The wafer as one GPU", "benchmarks.wafer:report"),
         Case("exact", "Proven optima", "benchmarks.exact:report"),
         Case("model-build", "Building programs", "benchmarks.exact:report_build"),
     )

@@ -12,20 +12,165 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, nogil=True)
+def order_tasks(product_s: NDArray[np.float64], read_s: float) -> NDArray[np.int64]:
+    """Return an order of one die's tasks in which neither reads nor products run dry for long.
+
+    While products are behind reads the longest task comes next, else the shortest.
+
+    Parameters
+    ----------
+    product_s
+        (tasks,) seconds of a slice's product.
+    read_s
+        Seconds of reading a slice.
+    """
+    ranked = np.argsort(-product_s, kind="mergesort")
+    order = np.empty(ranked.size, np.int64)
+    low, high = 0, ranked.size - 1
+    reads = products = 0.0
+    for at in range(ranked.size):
+        if products <= reads:
+            order[at] = ranked[low]
+            low += 1
+        else:
+            order[at] = ranked[high]
+            high -= 1
+        reads += read_s
+        products = max(products, reads) + product_s[order[at]]
+    return order
+
+
+@njit(cache=True, nogil=True)
+def die_time_s(
+    tokens: NDArray[np.int64],
+    compute_s: NDArray[np.float64],
+    read_s: float,
+    slices: int,
+    in_flight: int,
+) -> float:
+    """Return seconds until a die has read and used its experts, all from its own HBM.
+
+    Slice i is read once slice i − `in_flight` has been used, and used once it is read and slice
+    i − 1 has been used: the event loop for a die alone, without its cache.
+
+    Parameters
+    ----------
+    tokens
+        (experts,) requests that the die serves.
+    compute_s
+        (tokens + 1,) seconds of a slice's product.
+    read_s
+        Seconds of reading a slice.
+    slices, in_flight
+        Slices of an expert, and those that may be on their way.
+    """
+    active = np.flatnonzero(tokens)
+    product_s = compute_s[tokens[active]]
+    order = order_tasks(product_s, read_s)
+    used = np.zeros(active.size * slices + in_flight)  # used[i + in_flight]: slice i is used
+    read = 0.0
+    i = 0
+    for at in order:
+        for _ in range(slices):
+            read = max(read, used[i]) + read_s
+            used[i + in_flight] = max(used[i + in_flight - 1], read) + product_s[at]
+            i += 1
+    return used[i + in_flight - 1]
+
+
+@njit(cache=True, nogil=True)
+def shift_chain(
+    start: int,
+    goal: float,
+    allowed: NDArray[np.bool_],
+    compute_s: NDArray[np.float64],
+    read_s: float,
+    slices: int,
+    in_flight: int,
+    given: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Move an expert's requests off a die, another's off the die that takes them, and so on.
+
+    Breadth first over dies, each visited once, until every die of the chain is below `goal`.
+
+    Parameters
+    ----------
+    start
+        The die to relieve.
+    goal
+        Time that every changed die has to stay below.
+    allowed, compute_s, read_s, slices, in_flight
+        As in `assign_requests`.
+    given
+        (dies, experts) in and out: requests.
+
+    Returns
+    -------
+    changed
+        (dies,) who was changed; nobody if there is no such chain.
+    """
+    num_experts, num_dies = allowed.shape
+    changed = np.zeros(num_dies, np.bool_)
+    parent = np.full(num_dies, -1, np.int64)
+    moved = np.full(num_dies, -1, np.int64)  # the expert that comes to a die from its parent
+    line = np.empty(num_dies, np.int64)
+    parent[start] = start
+    line[0] = start
+    size, at, last = 1, 0, -1
+    while at < size and last < 0:
+        d = line[at]
+        at += 1
+        extra = 0
+        if d != start:
+            extra = given[parent[d], moved[d]]
+            given[d, moved[d]] += extra
+        if d != start and die_time_s(given[d], compute_s, read_s, slices, in_flight) < goal:
+            last = d
+        else:
+            for e in range(num_experts):
+                has = given[d, e]
+                if has == 0 or e == moved[d]:
+                    continue
+                given[d, e] = 0
+                time = die_time_s(given[d], compute_s, read_s, slices, in_flight)
+                given[d, e] = has
+                if time >= goal:
+                    continue
+                for f in range(num_dies):
+                    if allowed[e, f] and parent[f] < 0:
+                        parent[f] = d
+                        moved[f] = e
+                        line[size] = f
+                        size += 1
+        if d != start:
+            given[d, moved[d]] -= extra
+    while last >= 0 and last != start:
+        d = parent[last]
+        e = moved[last]
+        given[last, e] += given[d, e]
+        given[d, e] = 0
+        changed[last] = True
+        changed[d] = True
+        last = d
+    return changed
+
+
+@njit(cache=True, nogil=True)
 def assign_requests(
     counts: NDArray[np.int64],
     allowed: NDArray[np.bool_],
     compute_s: NDArray[np.float64],
-    hbm_s: float,
+    read_s: float,
+    slices: int,
+    in_flight: int,
     rounds: int,
     given: NDArray[np.int64],
 ) -> None:
     """Give every expert's requests to dies so that the longest die time is short.
 
-    A die's time is the larger of its products and its reads, one read per expert it serves. First
-    each expert goes whole, largest first, to the die with the least time; then the longest die
-    gives away requests, all of an expert's or as many as make both dies equal, as long as the
-    larger time of the two falls.
+    First each expert goes whole, largest first, to the die with the least time, then the longest
+    die gives away requests of one expert, all or a power of one half of them, so that the larger
+    time of the two dies falls most; where that helps no more, along a chain of dies.
 
     Parameters
     ----------
@@ -33,77 +178,62 @@ def assign_requests(
         (experts,) requests.
     allowed
         (experts, dies) who may serve whom.
-    compute_s
-        (tokens + 1,) seconds of a whole expert.
-    hbm_s
-        Seconds of reading an expert.
+    compute_s, read_s, slices, in_flight
+        As in `die_time_s`.
     rounds
         Largest number of moves.
     given
-        (experts, dies) out: requests, zeros before.
+        (dies, experts) out: requests, zeros before.
     """
     num_experts, num_dies = allowed.shape
-    compute = np.zeros(num_dies)
-    hbm = np.zeros(num_dies)
+    time = np.zeros(num_dies)
     for e in np.argsort(-counts, kind="mergesort"):
         if counts[e] == 0:
             continue
         best = -1
-        least = 0.0
         for d in range(num_dies):
-            if allowed[e, d]:
-                time = max(compute[d] + compute_s[counts[e]], hbm[d] + hbm_s)
-                time += 1e-3 * (compute[d] + hbm[d])
-                if best < 0 or time < least:
-                    best, least = d, time
-        given[e, best] = counts[e]
-        compute[best] += compute_s[counts[e]]
-        hbm[best] += hbm_s
+            if allowed[e, d] and (best < 0 or time[d] < time[best]):
+                best = d
+        given[best, e] = counts[e]
+        time[best] += max(compute_s[counts[e]], read_s)
+    for d in range(num_dies):
+        time[d] = die_time_s(given[d], compute_s, read_s, slices, in_flight)
     for _ in range(rounds):
-        worst = 0
-        for d in range(num_dies):
-            if max(compute[d], hbm[d]) > max(compute[worst], hbm[worst]):
-                worst = d
-        now = max(compute[worst], hbm[worst])
-        best_e, best_d, best_part, least = -1, -1, 0, now * (1 - 1e-9)
+        worst = int(np.argmax(time))
+        goal = time[worst] * (1 - 1e-6)
+        best_e, best_d, best_part = -1, -1, 0
         for e in range(num_experts):
-            has = given[e, worst]
-            if has == 0:
-                continue
-            for d in range(num_dies):
-                if d == worst or not allowed[e, d]:
-                    continue
-                there = given[e, d]
-                read = 0.0 if there > 0 else hbm_s
-                if hbm[d] + read >= least:
-                    continue
-                gap = compute[worst] - compute[d]
-                part = has
-                if compute_s[has] > gap / 2:
-                    part = int(has * gap / 2 / compute_s[has]) if gap > 0 else 0
-                for choice in range(2):
-                    move = part if choice == 0 else has
-                    if move <= 0:
+            has = given[worst, e]
+            part = has
+            while part > 0:
+                given[worst, e] = has - part
+                left = die_time_s(given[worst], compute_s, read_s, slices, in_flight)
+                given[worst, e] = has
+                if left >= goal:
+                    break
+                for d in range(num_dies):
+                    if d == worst or not allowed[e, d] or time[d] >= goal:
                         continue
-                    left = has - move
-                    from_c = compute[worst] - compute_s[has] + compute_s[left]
-                    from_h = hbm[worst] - (hbm_s if left == 0 else 0.0)
-                    to_c = compute[d] - compute_s[there] + compute_s[there + move]
-                    time = max(max(from_c, from_h), max(to_c, hbm[d] + read))
-                    if time < least:
-                        best_e, best_d, best_part, least = e, d, move, time
+                    given[d, e] += part
+                    larger = max(left, die_time_s(given[d], compute_s, read_s, slices, in_flight))
+                    given[d, e] -= part
+                    if larger < goal:
+                        best_e, best_d, best_part, goal = e, d, part, larger
+                part //= 2
         if best_e < 0:
-            break
-        has, there = given[best_e, worst], given[best_e, best_d]
-        left = has - best_part
-        compute[worst] += compute_s[left] - compute_s[has]
-        compute[best_d] += compute_s[there + best_part] - compute_s[there]
-        if left == 0:
-            hbm[worst] -= hbm_s
-        if there == 0:
-            hbm[best_d] += hbm_s
-        given[best_e, worst] = left
-        given[best_e, best_d] = there + best_part
+            changed = shift_chain(
+                worst, time[worst] * (1 - 1e-6), allowed, compute_s, read_s, slices, in_flight,
+                given,
+            )  # fmt: skip
+            if not changed.any():
+                break
+            for d in np.flatnonzero(changed):
+                time[d] = die_time_s(given[d], compute_s, read_s, slices, in_flight)
+            continue
+        given[worst, best_e] -= best_part
+        given[best_d, best_e] += best_part
+        for d in (worst, best_d):
+            time[d] = die_time_s(given[d], compute_s, read_s, slices, in_flight)
 
 
 @njit(cache=True, nogil=True)
@@ -189,44 +319,18 @@ def spread_reads(
 
 
 @njit(cache=True, nogil=True)
-def interleave(
+def order_all(
     die: NDArray[np.int64],
     product_s: NDArray[np.float64],
     read_s: float,
     num_dies: int,
-    order: NDArray[np.int64],
-) -> None:
-    """Order each die's tasks so that neither its HBM nor its matrix units run dry.
-
-    While products are behind reads the longest task comes next, else the shortest.
-
-    Parameters
-    ----------
-    die
-        (tasks,) who computes.
-    product_s
-        (tasks,) seconds of its products.
-    read_s
-        Seconds of a read.
-    num_dies
-        Dies.
-    order
-        (tasks,) out: the new order.
-    """
-    ranked = np.argsort(-product_s, kind="mergesort")
+) -> NDArray[np.int64]:
+    """Return the tasks die after die, each die's by `order_tasks`."""
+    order = np.empty(die.size, np.int64)
     at = 0
     for d in range(num_dies):
-        mine = ranked[die[ranked] == d]
-        low, high = 0, mine.size - 1
-        reads = products = 0.0
-        while low <= high:
-            if products <= reads:
-                task = mine[low]
-                low += 1
-            else:
-                task = mine[high]
-                high -= 1
-            reads += read_s
-            products = max(products, reads) + product_s[task]
-            order[at] = task
+        mine = np.flatnonzero(die == d)
+        for t in order_tasks(product_s[mine], read_s):
+            order[at] = mine[t]
             at += 1
+    return order

@@ -92,7 +92,7 @@ class Demand:
 
 
 def _counted(ids: NDArray[np.int64], num_experts: int) -> NDArray[np.int64]:
-    return np.bincount(ids[ids < num_experts], minlength=num_experts)
+    return np.asarray(np.bincount(ids[ids < num_experts], minlength=num_experts), np.int64)
 
 
 def demand_from_trace(

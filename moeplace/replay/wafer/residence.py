@@ -31,7 +31,10 @@ def room_for_copies(machine: Machine, layers: int, homes: NDArray[np.int64]) -> 
     """
     held = np.bincount(homes, minlength=machine.num_dies)
     share = machine.usable_bytes * layers / machine.num_layers
-    return np.floor(share / machine.expert_bytes - held * layers + 1e-9).astype(np.int64)
+    room: NDArray[np.int64] = np.floor(share / machine.expert_bytes - held * layers + 1e-9).astype(
+        np.int64
+    )
+    return room
 
 
 class Residence:
@@ -64,7 +67,7 @@ class Residence:
     def nearest(self, layer: int) -> NDArray[np.int64]:
         """Return (experts, dies) the nearest die that holds each expert, the first among equals."""
         far = np.where(self.present[layer][:, None, :], self.hops[None], UNLIMITED)
-        return far.argmin(axis=2)
+        return np.asarray(far.argmin(axis=2), np.int64)
 
     def touch(
         self, layer: int, step: int, expert: NDArray[np.int64], die: NDArray[np.int64]

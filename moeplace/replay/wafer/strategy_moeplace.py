@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moeplace.replay.wafer.residence import UNLIMITED, Residence
-from moeplace.replay.wafer.simulator import Tasks
+from moeplace.replay.wafer.simulator import Tasks, run_layer
 from moeplace.replay.wafer.static_placement import place_experts
 from moeplace.replay.wafer.strategies import tasks_of
 
@@ -34,8 +35,8 @@ class Static:
     demand
         The batch; its history is what the placement is fitted to.
     enforce_capacity
-        Whether replicas have to fit into HBM. If not, every die has as many slots as it would
-        have with the smallest number that holds each expert twice.
+        Whether replicas have to fit into HBM. If not, there is room for each expert twice at
+        least.
     multicast
         Whether several dies that wait for a slice are answered along one tree.
     """
@@ -49,7 +50,9 @@ class Static:
         multicast: bool = False,
     ) -> None:
         dies, experts = machine.num_dies, machine.num_experts
-        slots = machine.copies_per_die if enforce_capacity else -(-2 * experts // dies)
+        slots = machine.copies_per_die
+        if not enforce_capacity:
+            slots = max(slots, -(-2 * experts // dies))
         self.machine = machine
         self.demand = demand
         self.multicast = multicast
@@ -66,27 +69,34 @@ class Static:
             )
 
     def plan(self, step: int, layer: int) -> Tasks:
-        """Return the tasks of a layer."""
-        from moeplace.replay.wafer.assignment_kernels import (
-            assign_requests,
-            interleave,
-            spread_reads,
-        )
+        """Return the tasks of a layer: with single slices from other dies if that is faster."""
+        from moeplace.replay.wafer.assignment_kernels import assign_requests, spread_reads
 
         machine = self.machine
         slices = machine.constants.slices
         present = self.residence.present[layer]
-        given = np.zeros(present.shape, np.int64)
-        product_s = machine.compute_s * slices
-        read_s = machine.hbm_slice_s * slices
-        assign_requests(self.demand.counts(step, layer), present, product_s, read_s, ROUNDS, given)
-        tasks = tasks_of(given, self.residence.nearest(layer), slices)
-        spread_reads(
-            tasks.expert, present, machine.hops, tasks.die, FARTHEST_READ,
-            self._bearable(tasks, product_s), tasks.source,
+        given = np.zeros((machine.num_dies, machine.num_experts), np.int64)
+        assign_requests(
+            self.demand.counts(step, layer), present, machine.compute_s, machine.hbm_slice_s,
+            slices, machine.constants.slices_in_flight, ROUNDS, given,
         )  # fmt: skip
-        order = np.zeros(tasks.die.size, np.int64)
-        interleave(tasks.die, product_s[tasks.tokens], read_s, machine.num_dies, order)
+        local = self._ordered(tasks_of(given.T, self.residence.nearest(layer), slices))
+        source = local.source.copy()
+        spread_reads(
+            local.expert, present, machine.hops, local.die, FARTHEST_READ,
+            self._bearable(local), source,
+        )  # fmt: skip
+        spread = replace(local, source=source)
+        if run_layer(machine, spread).seconds < run_layer(machine, local).seconds:
+            return spread
+        return local
+
+    def _ordered(self, tasks: Tasks) -> Tasks:
+        from moeplace.replay.wafer.assignment_kernels import order_all
+
+        machine = self.machine
+        product_s = machine.compute_s[tasks.tokens]
+        order = order_all(tasks.die, product_s, machine.hbm_slice_s, machine.num_dies)
         return Tasks(
             die=tasks.die[order],
             expert=tasks.expert[order],
@@ -96,10 +106,11 @@ class Static:
             multicast=self.multicast,
         )
 
-    def _bearable(self, tasks: Tasks, product_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _bearable(self, tasks: Tasks) -> NDArray[np.int64]:
         """Return (dies,) reads that no HBM is too busy with: the longest products cover them."""
         machine = self.machine
-        spent = np.bincount(tasks.die, weights=product_s[tasks.tokens], minlength=machine.num_dies)
+        product_s = machine.compute_s[tasks.tokens] * machine.constants.slices
+        spent = np.bincount(tasks.die, weights=product_s, minlength=machine.num_dies)
         covered = int(spent.max() / machine.hbm_slice_s)
         fair = -(-tasks.source.size // machine.num_dies)
         return np.full(machine.num_dies, max(fair, covered))

@@ -217,8 +217,10 @@ def wafer_study(
     rows: list[WaferRow] = []
     for name in strategies:
         tell(name)
-        rows.append(_run(name, _strategy(name, machine, demand, enforced, multicast), machine,
-                         demand, bound))  # fmt: skip
+        decides = make_strategy(
+            name, machine, demand, enforce_capacity=enforced, multicast=multicast
+        )
+        rows.append(_run(name, decides, machine, demand, bound))
     base = next((row.seconds for row in rows if row.strategy == "base"), None)
     if base is not None:
         from dataclasses import replace
@@ -258,13 +260,40 @@ def _demand(
     return demand_from_trace(trace, batch, layers=layers, steps=steps, seed=seed)
 
 
-def _strategy(
-    name: str, machine: Machine, demand: Demand, enforced: bool, multicast: bool
+def make_strategy(
+    name: str,
+    machine: Machine,
+    demand: Demand,
+    *,
+    enforce_capacity: bool = True,
+    multicast: bool = False,
 ) -> Strategy:
+    """Return one of `STRATEGIES`, ready for the first step.
+
+    Parameters
+    ----------
+    name
+        Which.
+    machine, demand
+        Wafer and batch.
+    enforce_capacity
+        Whether copies have to fit into HBM.
+    multicast
+        Whether `moeplace` may answer several dies along one tree of routes.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name.
+    """
+    if name not in STRATEGIES:
+        raise unknown_name("strategy", name, STRATEGIES, "moeplace wafer --help")
     if name == "moeplace":
-        return Static(machine, demand, enforce_capacity=enforced, multicast=multicast)
+        return Static(machine, demand, enforce_capacity=enforce_capacity, multicast=multicast)
     allocate, predict = PUBLISHED[name]
-    return Published(machine, demand, allocate=allocate, predict=predict, enforce_capacity=enforced)
+    return Published(
+        machine, demand, allocate=allocate, predict=predict, enforce_capacity=enforce_capacity
+    )
 
 
 def _run(name: str, strategy: Strategy, machine: Machine, demand: Demand, bound: float) -> WaferRow:
