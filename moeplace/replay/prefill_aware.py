@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeplace.errors import InputError
+from moeplace.errors import InfeasibleError, InputError
 from moeplace.formulations.registry import load_solver
 from moeplace.formulations.solver import Run
 from moeplace.placement import Placement, evaluate, make_problem
@@ -88,6 +88,8 @@ def prefill_aware(
 ) -> list[PrefillRow]:
     """Fit every plan and report it under the decode loads.
 
+    Plans with a redundant expert on each rank are left out where those do not fit.
+
     Parameters
     ----------
     model, system
@@ -123,29 +125,31 @@ def prefill_aware(
     problems = {}
     for source, workload in known.items():
         for extra in (False, True):
-            problems[source, extra] = make_problem(
-                model,
-                system,
-                workload.replace(phase=None),
-                ranks if extra else 0,
-                dedup="none",
-                phase="decode",
-                tokens_per_rank=max(batch_tokens // ranks, 1),
-            )
+            try:
+                problems[source, extra] = make_problem(
+                    model,
+                    system,
+                    workload.replace(phase=None),
+                    ranks if extra else 0,
+                    dedup="none",
+                    phase="decode",
+                    tokens_per_rank=max(batch_tokens // ranks, 1),
+                )
+            except InfeasibleError:
+                if not extra:
+                    raise
     scores = {}
+    plans = [plan for plan in plans if (plan[1], plan[3]) in problems]
     for name, source, solver, extra in plans:
         if on_plan is not None:
             on_plan(name)
         placement = _fitted(problems[source, extra], solver, seed)
         scores[name] = evaluate(problems["decode", extra], placement)
     start = scores["default"]
+    oracles = [(extra, name) for name, source, _, extra in plans if source == "decode"]
     least = {
-        extra: min(
-            scores[name].compute_s
-            for name, source, _, more in plans
-            if source == "decode" and more == extra
-        )
-        for extra in (False, True)
+        extra: min(scores[name].compute_s for more, name in oracles if more == extra)
+        for extra, _ in oracles
     }
     return [
         PrefillRow(

@@ -95,6 +95,8 @@ def prefill_aware(
                     seed=seed,
                     on_plan=lambda name, place=place: progress.stage(f"{place}: {name}"),  # type: ignore[misc]
                 )
+                if all(row.redundant == 0 for row in found):
+                    out.note(f"{place}: no room for a redundant expert on each rank")
                 rows += [
                     {
                         "ranks": system.ranks,
