@@ -71,6 +71,9 @@ def read(path: str | Path, *, context: ExportContext) -> Placement:
                 f"{context.num_hidden_layers} hidden layers of {context.num_experts}"
             )
         layer_ids = context.moe_layers
+        dense = np.delete(table, list(layer_ids), axis=0)
+        if dense.any():
+            raise InputError(f"{path}: a dense layer has counts; they use up places on the GPU")
         table = table[list(layer_ids)]
     rank = 1 - table.astype(np.int64)
     return Placement.from_rank_of_expert(rank, num_ranks=2, layer_ids=layer_ids)

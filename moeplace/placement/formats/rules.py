@@ -29,9 +29,10 @@ def format_violations(
 
     The rules are ``experts`` and ``layers`` (the placement belongs to the model), ``coverage``
     (every expert has a slot), ``two-ranks``, ``one-slot`` (no replicas), ``whole-layers`` (the
-    experts of a layer on one rank), ``full-slots``, ``equal-slots`` (the same number on every rank),
-    ``equal-experts`` (the same number of experts on every rank of a layer) and ``no-duplicates``
-    (no expert twice on a rank). Dense rows are ignored where the format leaves them out.
+    experts of a layer on one rank), ``full-slots``, ``equal-slots`` (the same number on every
+    rank), ``equal-experts`` (the same number of experts on every rank of a layer) and
+    ``no-duplicates`` (no expert twice on a rank). Dense rows are ignored where the format leaves
+    them out.
 
     Parameters
     ----------

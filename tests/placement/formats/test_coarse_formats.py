@@ -36,6 +36,15 @@ def coarse(name: str, seed: int, ranks: int, layer_ids=(1, 2, 4)) -> Placement:
     return Placement.from_rank_of_expert(rank, num_ranks=ranks, layer_ids=layer_ids)
 
 
+def refusal(path, name, model) -> str | None:
+    """Return what the reader says against a file, None if it takes it."""
+    try:
+        read_placement(path, name, model=model, num_ranks=2)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def target(folder, name):
     return folder / f"map{FORMATS[name].suffix}"
 
@@ -82,11 +91,9 @@ def test_damaged_file_never_crashes(name, tmp_path, model):
         changed[rng.integers(len(data))] = rng.integers(256)
         for content in (bytes(changed), data[: rng.integers(len(data))]):
             path.write_bytes(content)
-            try:
-                read_placement(path, name, model=model, num_ranks=2)
-            except InputError as error:
-                assert path.name in str(error)
-                refused += 1
+            message = refusal(path, name, model)
+            assert message is None or path.name in message
+            refused += message is not None
     assert refused > 30
 
 
