@@ -53,6 +53,7 @@ CASES = {
         Case("scaling", "Time and memory against size", "benchmarks.scaling:report"),
         Case("makespan", "Packing of makespan instances", "benchmarks.makespan:report"),
         Case("wafer", "The wafer as one GPU", "benchmarks.wafer:report"),
+        Case("wafer-aspects", "What moeplace gains from what", "benchmarks.wafer:report_aspects"),
         Case("exact", "Proven optima", "benchmarks.exact:report"),
         Case("model-build", "Building programs", "benchmarks.exact:report_build"),
     )

@@ -29,6 +29,34 @@ def report(quick: bool) -> str:
     return "\n\n".join(parts)
 
 
+def report_aspects(quick: bool) -> str:
+    """Return what each aspect of moeplace's strategy is worth: throughput without it."""
+    from moeplace import load_model, load_system
+    from moeplace.replay.wafer.demand import generated_demand
+    from moeplace.replay.wafer.machine import make_machine
+    from moeplace.replay.wafer.strategy_moeplace import ASPECTS, Static
+    from moeplace.replay.wafer.study import run_strategy
+
+    rows = []
+    for name in ("deepseek-v3", "qwen3-235b-a22b", "llama-4-maverick")[: 1 if quick else None]:
+        model = load_model(name)
+        for batch in (1024, 4096, 16384)[: 2 if quick else None]:
+            machine = make_machine(model, load_system("wafer"), batch)
+            demand = generated_demand(model, batch, layers=4, steps=8)
+            whole, *others = (
+                run_strategy("moeplace", Static(machine, demand, without=without), machine, demand)
+                for without in ((), *((aspect,) for aspect in ASPECTS))
+            )
+            rows.append(
+                (
+                    f"{name}, batch {batch:,}",
+                    f"{whole.of_bound:.3f}",
+                    *(f"{whole.seconds / other.seconds:.3f}" for other in others),
+                )
+            )
+    return table(("case", "of bound", *(f"without {aspect}" for aspect in ASPECTS)), rows)
+
+
 def _reports(
     models: Sequence[str], wafers: Sequence[str], batches: Sequence[int], enforced: bool
 ) -> list[WaferReport]:

@@ -69,7 +69,7 @@ class Demand:
 
     def ids(self, step: int, layer: int) -> NDArray[np.int64]:
         """Return (batch, top_k) the experts of a step; an absent id is not below num_experts."""
-        return self.decode[self.start + step, layer].astype(np.int64)
+        return np.asarray(self.decode[self.start + step, layer], np.int64)
 
     def counts(self, step: int, layer: int) -> NDArray[np.int64]:
         """Return (experts,) requests of a step."""

@@ -21,6 +21,8 @@ def place_experts(
     coactivation: NDArray[np.float64],
     requests: float,
     slots: int,
+    *,
+    distance: float = DISTANCE,
 ) -> NDArray[np.bool_]:
     """Return (experts, dies) who holds what in one layer.
 
@@ -41,6 +43,8 @@ def place_experts(
         Requests for experts in one step, batch times top_k.
     slots
         Experts that a die may hold in this layer.
+    distance
+        What a hop between replicas weighs against a mean co-activation.
 
     Notes
     -----
@@ -66,7 +70,7 @@ def place_experts(
                 continue
             close = open_dies[load[open_dies] <= load[open_dies].min() + near]
             away = machine.hops[close][:, held[e]].min(axis=1) if held[e].any() else 0
-            die = close[np.argmin(met[e, close] + DISTANCE * away)]
+            die = close[np.argmin(met[e, close] + distance * away)]
             held[e, die] = True
             load[die] += each[e]
             free[die] -= 1

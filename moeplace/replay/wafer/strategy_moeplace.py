@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.errors import UsageError
 from moeplace.replay.wafer.residence import UNLIMITED, Residence
 from moeplace.replay.wafer.simulator import Tasks, run_layer
-from moeplace.replay.wafer.static_placement import place_experts
+from moeplace.replay.wafer.static_placement import DISTANCE, place_experts
 from moeplace.replay.wafer.strategies import tasks_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from moeplace.replay.wafer.demand import Demand
     from moeplace.replay.wafer.machine import Machine
 
+ASPECTS = ("replicas", "popularity", "coactivation", "topology", "splitting")
 ROUNDS = 2000
 FARTHEST_READ = 4  # hops
 
@@ -39,6 +43,15 @@ class Static:
         least.
     multicast
         Whether several dies that wait for a slice are answered along one tree.
+    without
+        Some of `ASPECTS` to leave out, for ablations: no replicas beyond one place each; replicas
+        regardless of popularity; co-activation or distance not minded; requests of an expert
+        divided evenly over its places instead of by the time of dies.
+
+    Raises
+    ------
+    UsageError
+        If an aspect is unknown.
     """
 
     def __init__(
@@ -48,25 +61,35 @@ class Static:
         *,
         enforce_capacity: bool = True,
         multicast: bool = False,
+        without: Collection[str] = (),
     ) -> None:
+        for aspect in without:
+            if aspect not in ASPECTS:
+                raise UsageError(f"no aspect {aspect!r} to leave out; use {', '.join(ASPECTS)}")
         dies, experts = machine.num_dies, machine.num_experts
         slots = machine.copies_per_die
         if not enforce_capacity:
             slots = max(slots, -(-2 * experts // dies))
+        if "replicas" in without:
+            slots = -(-experts // dies)
         self.machine = machine
         self.demand = demand
+        self.split = "splitting" not in without
         self.multicast = multicast
         home = machine.home()
         self.residence = Residence(machine, home, demand.num_layers, np.full(dies, UNLIMITED))
         requests = float(demand.batch * demand.decode.shape[2])
         for layer in range(demand.num_layers):
+            share = demand.history_share(layer)
+            related = demand.history_coactivation(layer)
+            if "popularity" in without:
+                share = np.full(experts, 1 / experts)
+            if "coactivation" in without:
+                related = np.zeros_like(related)
             self.residence.present[layer] = place_experts(
-                machine,
-                demand.history_share(layer),
-                demand.history_coactivation(layer),
-                requests,
-                min(slots, experts),
-            )
+                machine, share, related, requests, min(slots, experts),
+                distance=0.0 if "topology" in without else DISTANCE,
+            )  # fmt: skip
 
     def plan(self, step: int, layer: int) -> Tasks:
         """Return the tasks of a layer: with single slices from other dies if that is faster."""
@@ -76,6 +99,10 @@ class Static:
         slices = machine.constants.slices
         present = self.residence.present[layer]
         given = np.zeros((machine.num_dies, machine.num_experts), np.int64)
+        if not self.split:
+            return self._ordered(
+                tasks_of(self._even(step, layer), self.residence.nearest(layer), slices)
+            )
         assign_requests(
             self.demand.counts(step, layer), present, machine.compute_s, machine.hbm_slice_s,
             slices, machine.constants.slices_in_flight, ROUNDS, given,
@@ -90,6 +117,14 @@ class Static:
         if run_layer(machine, spread).seconds < run_layer(machine, local).seconds:
             return spread
         return local
+
+    def _even(self, step: int, layer: int) -> NDArray[np.int64]:
+        """Return (experts, dies) every expert's requests over its places, one apart at most."""
+        present = self.residence.present[layer]
+        counts = self.demand.counts(step, layer)[:, None]
+        places = present.sum(axis=1, keepdims=True)
+        turn = np.cumsum(present, axis=1) - 1
+        return np.where(present, counts // places + (turn < counts % places), 0)
 
     def _ordered(self, tasks: Tasks) -> Tasks:
         from moeplace.replay.wafer.assignment_kernels import order_all

@@ -209,18 +209,14 @@ def wafer_study(
     fits = bool(room_for_copies(machine, machine.num_layers, machine.home()).min() >= 0)
     capacity = "ignored" if not enforce_capacity else "enforced" if fits else "does not fit"
     enforced = capacity == "enforced"
-    bound = sum(
-        layer_bound_s(machine, demand.counts(step, layer))
-        for step in range(steps)
-        for layer in range(layers)
-    )
+    bound = demand_bound_s(machine, demand)
     rows: list[WaferRow] = []
     for name in strategies:
         tell(name)
         decides = make_strategy(
             name, machine, demand, enforce_capacity=enforced, multicast=multicast
         )
-        rows.append(_run(name, decides, machine, demand, bound))
+        rows.append(run_strategy(name, decides, machine, demand))
     base = next((row.seconds for row in rows if row.strategy == "base"), None)
     if base is not None:
         from dataclasses import replace
@@ -296,7 +292,27 @@ def make_strategy(
     )
 
 
-def _run(name: str, strategy: Strategy, machine: Machine, demand: Demand, bound: float) -> WaferRow:
+def demand_bound_s(machine: Machine, demand: Demand) -> float:
+    """Return seconds that all layers and steps of a batch take at least."""
+    return sum(
+        layer_bound_s(machine, demand.counts(step, layer))
+        for step in range(demand.steps)
+        for layer in range(demand.num_layers)
+    )
+
+
+def run_strategy(name: str, strategy: Strategy, machine: Machine, demand: Demand) -> WaferRow:
+    """Simulate all steps and layers under one strategy; there is no `speedup` yet.
+
+    Parameters
+    ----------
+    name
+        What to call the row.
+    strategy
+        Fresh from `make_strategy`.
+    machine, demand
+        Wafer and batch it was made for.
+    """
     seconds = hbm = d2d = link = balanced = 0.0
     hops = 0
     for step in range(demand.steps):
@@ -320,7 +336,7 @@ def _run(name: str, strategy: Strategy, machine: Machine, demand: Demand, bound:
         d2d_bytes=d2d,
         link_bytes=link,
         speedup=None,
-        of_bound=bound / seconds,
+        of_bound=demand_bound_s(machine, demand) / seconds,
         copies=int(residence.present.sum()) - demand.num_layers * machine.num_experts,
         evicted=residence.evicted,
         balancedness=balanced / (demand.steps * demand.num_layers),
