@@ -97,14 +97,29 @@ def convert(
         Path, typer.Argument(metavar="OUT", help="X.npz, X.parquet, or a folder; loads: X.npz.")
     ],
     from_: FromOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="Write loads for an engine: sglang-counts, sglang-recorder, lmdeploy, "
+            "tensorrt-llm, vllm-stats, vllm-ascend or omniplacement.",
+        ),
+    ] = None,
+    model: ModelOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a trace in another format of moeplace.
+    """Write a trace in another format of moeplace, or its loads for an engine.
 
     Example: moeplace trace convert trace.npz trace.parquet
     """
     from moeplace.cli.trace_sources import import_options
 
+    if to is not None:
+        _write_loads(source, output, from_, to, model, quiet)
+        return
+    if model is not None:
+        raise UsageError("--model goes with --to; without it the file is kept as it is")
     _write([source], output, from_, None, import_options(None), quiet)
 
 
@@ -260,6 +275,24 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 def _tell(output: Path, tokens: int, quiet: bool) -> None:
     Output(quiet=quiet).note(f"{output}: {tokens:,} tokens")
+
+
+def _write_loads(
+    source: str, output: Path, from_: str | None, to: str, model: str | None, quiet: bool
+) -> None:
+    from moeplace.cli.trace_sources import read_source
+    from moeplace.models import load_model
+    from moeplace.traces import RoutingTrace, Workload
+    from moeplace.traces.exporting import export_loads
+
+    found = read_source(source, from_, model)
+    loads = Workload.from_trace(found) if isinstance(found, RoutingTrace) else found
+    spec = None if model is None else load_model(model)
+    use = export_loads(loads, output, to, model=spec)
+    out = Output(quiet=quiet)
+    out.note(f"{output}: loads of {loads.num_layers} layers and {loads.num_experts} experts")
+    if use is not None:
+        out.note(f"load it with: {use}")
 
 
 def _hold_loads(sources: list[str], from_: str | None) -> bool:
