@@ -38,6 +38,7 @@ CASES = {
         Case("commands", "Commands from start to end", "benchmarks.commands:report"),
         Case("chain", "Tokens that stay with their main expert", "benchmarks.chain:report"),
         Case("gaps", "Certified gaps at full size", "benchmarks.gaps:report"),
+        Case("weak-side", "Which side of a gap is weak", "benchmarks.weak_side:report"),
         Case("copies", "Ranks a token touches, load limited", "benchmarks.copies:report"),
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
         Case("sweep", "Hundreds of points", "benchmarks.sweeping:report"),
