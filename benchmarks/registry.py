@@ -49,6 +49,7 @@ CASES = {
         Case("trace-import", "Importing traces", "benchmarks.traces:import_report"),
         Case("coactivation", "Counting co-activation", "benchmarks.traces:coactivation_report"),
         Case("rebalance", "Maps for EPLB's call", "benchmarks.rebalancing:report"),
+        Case("integrations", "Policies for engines", "benchmarks.integrations:report"),
         Case("balance", "Balance beside the bound", "benchmarks.balance:report"),
         Case("movement", "Balance within a limit of moves", "benchmarks.movement:report"),
         Case("scaling", "Time and memory against size", "benchmarks.scaling:report"),
