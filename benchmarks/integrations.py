@@ -67,7 +67,7 @@ def report(quick: bool) -> str:
         "most",
     ]
     text = (
-        "Each policy starts from its own map for the first loads (the map that is kept: EPLB's) and "
+        "Each policy starts from its own map for the first loads (the kept one: EPLB's) and "
         "is called with the second. Moved: replicas on a rank that did not hold the expert."
     )
     return f"{text}\n\n{table(headers, rows)}"
