@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,6 +51,15 @@ def gating(
             "--skew", metavar="X", min=0.0, help="Zipf exponent of the experts' loads; 0: equal."
         ),
     ] = 0.0,
+    launch_us: Annotated[
+        float | None,
+        typer.Option(
+            "--launch-us",
+            metavar="X",
+            min=0.0,
+            help="Host time of a kernel, with --model; default 10, about 0 with CUDA graphs.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which experts are popular.")] = 0,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
@@ -63,8 +73,8 @@ def gating(
     """
     out = Output(format, quiet)
     if model is None:
-        if capacity is not None or hw is not None or ranks is not None:
-            raise UsageError("--capacity, --hw and --ranks need --model")
+        if (capacity, hw, ranks, launch_us) != (None, None, None, None):
+            raise UsageError("--capacity, --hw, --ranks and --launch-us need --model")
         _paper(skew, seed, out)
         return
     if capacity is None:
@@ -72,7 +82,7 @@ def gating(
     from moeplace.hwmodels import PHASES, load_system
     from moeplace.models import load_model
     from moeplace.replay.gating import MODES, Gating, gating_cost
-    from moeplace.replay.gating.constants import PLATFORM
+    from moeplace.replay.gating.constants import PLATFORM, gating_constants
     from moeplace.replay.gating.paper import zipf_share
 
     if phase not in PHASES:
@@ -85,9 +95,12 @@ def gating(
         phase,
         zipf_share(spec.num_experts, skew, seed),
     )
+    known = gating_constants()
+    if launch_us is not None:
+        known = replace(known, launch_s=launch_us * 1e-6)
     rows = []
     for mode in MODES:
-        cost = gating_cost(setting, mode, tokens_per_rank)
+        cost = gating_cost(setting, mode, tokens_per_rank, known)
         rows.append(
             {
                 "gating": mode,

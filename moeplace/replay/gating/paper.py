@@ -10,7 +10,7 @@ import numpy as np
 
 from moeplace.hwmodels import load_system
 from moeplace.models import load_model
-from moeplace.replay.gating.constants import HERE, PLATFORM
+from moeplace.replay.gating.constants import HERE, PLATFORM, gating_constants
 from moeplace.replay.gating.costs import Gating, GatingCost, gating_cost, largest_batch, waste
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class PaperCase:
     capacity: float
     phase: str
     sequence: int
+    launch_us: float
     batch: Mapping[str, int]
     published: Mapping[str, Any]
 
@@ -126,10 +127,11 @@ def paper_rows(nodes: int = 1, skew: float = 0.0, seed: int = 0) -> list[PaperRo
         part = part_of(whole, *case.layers)
         setting = Gating(part, system, case.capacity, case.phase, share)
         tokens = {mode: batch * case.sequence for mode, batch in case.batch.items()}
-        static = gating_cost(setting, "static", tokens["static"])
-        dynamic = gating_cost(setting, "dynamic", tokens["static"])
-        sparse = gating_cost(setting, "sparse", tokens["static"])
-        best = gating_cost(setting, "dynamic", tokens["dynamic"])
+        known = replace(gating_constants(), launch_s=case.launch_us * 1e-6)
+        static = gating_cost(setting, "static", tokens["static"], known)
+        dynamic = gating_cost(setting, "dynamic", tokens["static"], known)
+        sparse = gating_cost(setting, "sparse", tokens["static"], known)
+        best = gating_cost(setting, "dynamic", tokens["dynamic"], known)
         memory = Gating(whole, system, case.capacity, case.phase, share)
         rows.append(
             PaperRow(
