@@ -56,6 +56,7 @@ CASES = {
         Case("makespan", "Packing of makespan instances", "benchmarks.makespan:report"),
         Case("wafer", "The wafer as one GPU", "benchmarks.wafer:report"),
         Case("wafer-aspects", "What moeplace gains from what", "benchmarks.wafer:report_aspects"),
+        Case("buffer", "Expert buffering", "benchmarks.buffering:report"),
         Case("exact", "Proven optima", "benchmarks.exact:report"),
         Case("model-build", "Building programs", "benchmarks.exact:report_build"),
     )
