@@ -20,11 +20,18 @@ if TYPE_CHECKING:
     )
     from moeplace.formulations.bounds import Bound, lower_bound
     from moeplace.formulations.compare import Comparison, compare
+    from moeplace.formulations.instances import (
+        Instance,
+        check_instance,
+        list_instances,
+        load_instance,
+    )
     from moeplace.formulations.partition import partition
     from moeplace.formulations.qap import QapResult, solve_qap
     from moeplace.formulations.rebalance import rebalance_experts
     from moeplace.formulations.result import Incumbent, Result
     from moeplace.formulations.solve import solve
+    from moeplace.formulations.study import Study, compare_instances
     from moeplace.hwmodels import System, load_system
     from moeplace.models import ModelSpec, load_model
     from moeplace.parallel import Workers
@@ -54,6 +61,7 @@ _HOME = {
     "CheckFailedError": "moeplace.errors",
     "Comparison": "moeplace.formulations.compare",
     "Incumbent": "moeplace.formulations.result",
+    "Instance": "moeplace.formulations.instances",
     "InfeasibleError": "moeplace.errors",
     "InputError": "moeplace.errors",
     "LimitError": "moeplace.errors",
@@ -65,15 +73,20 @@ _HOME = {
     "Result": "moeplace.formulations.result",
     "RoutingTrace": "moeplace.traces",
     "Score": "moeplace.placement",
+    "Study": "moeplace.formulations.study",
     "System": "moeplace.hwmodels",
     "UsageError": "moeplace.errors",
     "WaferReport": "moeplace.replay.wafer.study",
     "Workers": "moeplace.parallel",
     "Workload": "moeplace.traces",
+    "check_instance": "moeplace.formulations.instances",
     "compare": "moeplace.formulations.compare",
+    "compare_instances": "moeplace.formulations.study",
     "default_workloads": "moeplace.traces",
     "evaluate": "moeplace.placement",
     "export_placement": "moeplace.placement.formats",
+    "list_instances": "moeplace.formulations.instances",
+    "load_instance": "moeplace.formulations.instances",
     "load_model": "moeplace.models",
     "load_system": "moeplace.hwmodels",
     "load_trace": "moeplace.traces",
@@ -100,6 +113,7 @@ __all__ = [
     "Incumbent",
     "InfeasibleError",
     "InputError",
+    "Instance",
     "LimitError",
     "ModelSpec",
     "MoeplaceError",
@@ -109,16 +123,21 @@ __all__ = [
     "Result",
     "RoutingTrace",
     "Score",
+    "Study",
     "System",
     "UsageError",
     "WaferReport",
     "Workers",
     "Workload",
     "__version__",
+    "check_instance",
     "compare",
+    "compare_instances",
     "default_workloads",
     "evaluate",
     "export_placement",
+    "list_instances",
+    "load_instance",
     "load_model",
     "load_system",
     "load_trace",

@@ -22,6 +22,7 @@ from moeplace.cli.commands import (
     export,
     gating,
     hw,
+    instance,
     model,
     plan,
     prefill_aware,
@@ -156,5 +157,5 @@ for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
 for command in (replay.replay, plan.plan, disaggregate.disaggregate):
     app.command()(command)
-for group in (trace.app, hw.app, model.app):
+for group in (trace.app, hw.app, model.app, instance.app):
     app.add_typer(group)

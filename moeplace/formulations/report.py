@@ -42,6 +42,12 @@ class Beside:
             raise InputError(f"seed is {seed}; it cannot be negative")
         self.problem, self.seed, self.given = problem, seed, given
 
+    def at(self, seed: int) -> Beside:
+        """Return the same with another seed; what does not depend on it is shared."""
+        other = Beside(self.problem, seed, self.bound)
+        other.__dict__["phases"] = self.phases
+        return self if seed == self.seed else other
+
     @cached_property
     def bound(self) -> Bound:
         """The proven bound."""
