@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MODELS = ("deepseek-v3", "kimi-k2", "qwen3-235b-a22b", "llama-4-maverick")
 WAFERS = ("wafer-dojo-5x5", "wafer-sow-3x8")
 BATCHES = (1024, 4096, 8192, 16384)
+PAPER = (4096, 8192, 16384)
 OTHERS = ("ep", "pred", "allo", "allo+pred", "moeplace")
 QUICK = (("deepseek-v3",), ("wafer-dojo-5x5",), (1024, 4096))
 
@@ -100,8 +101,12 @@ def _fewer(report: WaferReport, strategy: str) -> float:
 def _means(found: Sequence[WaferReport]) -> str:
     """Means over models and wafers by batch, hops in total."""
     rows = []
-    for batch in dict.fromkeys(report.batch for report in found):
-        some = [report for report in found if report.batch == batch]
+    groups: dict[str, list[WaferReport]] = {}
+    for report in found:
+        groups.setdefault(f"{report.batch:,}", []).append(report)
+        if report.batch in PAPER:
+            groups.setdefault("4,096 to 16,384", []).append(report)
+    for batch, some in groups.items():
         gain = {name: sum(r.row(name).speedup or 0.0 for r in some) / len(some) for name in OTHERS}
         ratio = {
             name: sum((r.row(name).speedup or 0.0) / (r.row("ep").speedup or 1.0) for r in some)
@@ -112,7 +117,7 @@ def _means(found: Sequence[WaferReport]) -> str:
         hops = [sum(r.row(n).hops for r in some) for n in ("pred", "allo", "allo+pred")]
         rows.append(
             (
-                f"{batch:,}",
+                batch,
                 *(f"{gain[name]:.2f}" for name in OTHERS),
                 *(f"{value:.2f}" for value in ratio.values()),
                 *(f"{base / max(count, 1):.0f}" for count in hops),

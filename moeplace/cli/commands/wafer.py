@@ -44,7 +44,9 @@ def wafer(
     ] = False,
     multicast: Annotated[
         bool,
-        typer.Option("--multicast", help="moeplace may send weights along trees of XY routes."),
+        typer.Option(
+            "--multicast", help="Dies that wait for the same weights share a tree of XY routes."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed.")] = 0,
     format: FormatOption = Format.table,

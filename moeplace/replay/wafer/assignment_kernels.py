@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, nogil=True)
-def order_tasks(product_s: NDArray[np.float64], read_s: float) -> NDArray[np.int64]:
-    """Return an order of one die's tasks in which neither reads nor products run dry for long.
+def order_slices(product_s: NDArray[np.float64], read_s: float, slices: int) -> NDArray[np.int64]:
+    """Return whose slice comes next on one die, so that neither reads nor products run dry.
 
-    While products are behind reads the longest task comes next, else the shortest.
+    As long as the products so far took less than their share it is the task with the longest
+    products, else the one with the shortest: slices of long and short tasks alternate, which the
+    few slices in flight need. The share is the mean product, or a read where reads take longer.
 
     Parameters
     ----------
@@ -23,20 +25,27 @@ def order_tasks(product_s: NDArray[np.float64], read_s: float) -> NDArray[np.int
         (tasks,) seconds of a slice's product.
     read_s
         Seconds of reading a slice.
+    slices
+        Slices of a task.
+
+    Returns
+    -------
+    order
+        (tasks * slices,) tasks.
     """
     ranked = np.argsort(-product_s, kind="mergesort")
-    order = np.empty(ranked.size, np.int64)
-    low, high = 0, ranked.size - 1
-    reads = products = 0.0
-    for at in range(ranked.size):
-        if products <= reads:
-            order[at] = ranked[low]
+    order = np.empty(ranked.size * slices, np.int64)
+    low, high = 0, order.size - 1
+    share = max(product_s.mean(), read_s) if product_s.size else 0.0
+    ahead = 0.0
+    for at in range(order.size):
+        if ahead <= 0:
+            order[at] = ranked[low // slices]
             low += 1
         else:
-            order[at] = ranked[high]
+            order[at] = ranked[high // slices]
             high -= 1
-        reads += read_s
-        products = max(products, reads) + product_s[order[at]]
+        ahead += product_s[order[at]] - share
     return order
 
 
@@ -64,18 +73,14 @@ def die_time_s(
     slices, in_flight
         Slices of an expert, and those that may be on their way.
     """
-    active = np.flatnonzero(tokens)
-    product_s = compute_s[tokens[active]]
-    order = order_tasks(product_s, read_s)
-    used = np.zeros(active.size * slices + in_flight)  # used[i + in_flight]: slice i is used
+    product_s = compute_s[tokens[np.flatnonzero(tokens)]]
+    order = order_slices(product_s, read_s, slices)
+    used = np.zeros(order.size + in_flight)  # used[i + in_flight]: slice i is used
     read = 0.0
-    i = 0
-    for at in order:
-        for _ in range(slices):
-            read = max(read, used[i]) + read_s
-            used[i + in_flight] = max(used[i + in_flight - 1], read) + product_s[at]
-            i += 1
-    return used[i + in_flight - 1]
+    for i in range(order.size):
+        read = max(read, used[i]) + read_s
+        used[i + in_flight] = max(used[i + in_flight - 1], read) + product_s[order[i]]
+    return used[order.size + in_flight - 1]
 
 
 @njit(cache=True, nogil=True)
@@ -323,14 +328,17 @@ def order_all(
     die: NDArray[np.int64],
     product_s: NDArray[np.float64],
     read_s: float,
+    slices: int,
     num_dies: int,
 ) -> NDArray[np.int64]:
-    """Return the tasks die after die, each die's by `order_tasks`."""
-    order = np.empty(die.size, np.int64)
+    """Return ``task * slices + slice`` die after die, each die's by `order_slices`."""
+    order = np.empty(die.size * slices, np.int64)
+    taken = np.zeros(die.size, np.int64)
     at = 0
     for d in range(num_dies):
         mine = np.flatnonzero(die == d)
-        for t in order_tasks(product_s[mine], read_s):
-            order[at] = mine[t]
+        for t in order_slices(product_s[mine], read_s, slices):
+            order[at] = mine[t] * slices + taken[mine[t]]
+            taken[mine[t]] += 1
             at += 1
     return order

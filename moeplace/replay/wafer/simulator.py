@@ -20,11 +20,14 @@ class Tasks:
     Attributes
     ----------
     die, expert, tokens
-        (tasks,) int64; a die works through its tasks in this order.
+        (tasks,) int64.
     source
         (tasks, slices) int64 die that each slice is read from.
     keep
         (tasks,) bool, whether weights from another die are kept in this die's HBM.
+    order
+        (tasks * slices,) int64 numbers ``task * slices + slice`` in the order in which a die takes
+        them; default: task after task.
     multicast
         Whether requests that wait for the same read share a tree of routes.
     """
@@ -34,6 +37,7 @@ class Tasks:
     tokens: NDArray[np.int64]
     source: NDArray[np.int64]
     keep: NDArray[np.bool_]
+    order: NDArray[np.int64] | None = None
     multicast: bool = False
 
 
@@ -78,6 +82,7 @@ def run_layer(machine: Machine, tasks: Tasks) -> LayerRun:
     """
     from moeplace.replay.wafer.simulator_kernels import run_events
 
+    order = np.arange(tasks.source.size) if tasks.order is None else tasks.order
     counts = np.zeros(6, np.int64)
     busy = np.zeros((machine.num_dies, 2))
     times = np.array(
@@ -91,7 +96,7 @@ def run_layer(machine: Machine, tasks: Tasks) -> LayerRun:
         ]
     )
     seconds = run_events(
-        tasks.die, tasks.expert, tasks.tokens, tasks.keep, tasks.source,
+        tasks.die, tasks.expert, tasks.tokens, tasks.keep, tasks.source, order,
         machine.num_dies, machine.num_experts, machine.num_edges,
         machine.route_start, machine.route_edges, machine.compute_s, times,
         machine.llc_slices, machine.constants.slices_in_flight, tasks.multicast, counts, busy,

@@ -48,7 +48,6 @@ def start_transfers(
     waiting: NDArray[np.int64],
     num_waiting: int,
     next_joined: NDArray[np.int64],
-    queue: NDArray[np.int64],
     die: NDArray[np.int64],
     source: NDArray[np.int64],
     slices: int,
@@ -70,12 +69,12 @@ def start_transfers(
     left = 0
     for w in range(num_waiting):
         item = waiting[w]
-        there = source[queue[item // slices], item % slices]
+        there = source[item // slices, item % slices]
         longest = 0
         free = True
         member = item
         while member >= 0 and free:
-            pair = there * num_dies + die[queue[member // slices]]
+            pair = there * num_dies + die[member // slices]
             longest = max(longest, route_start[pair + 1] - route_start[pair])
             for i in range(route_start[pair], route_start[pair + 1]):
                 free = free and edge_free[route_edges[i]] <= now
@@ -89,7 +88,7 @@ def start_transfers(
         order += 1
         member = item
         while member >= 0:
-            pair = there * num_dies + die[queue[member // slices]]
+            pair = there * num_dies + die[member // slices]
             for i in range(route_start[pair], route_start[pair + 1]):
                 if stamp[route_edges[i]] != item:
                     stamp[route_edges[i]] = item
@@ -111,6 +110,7 @@ def run_events(
     tokens: NDArray[np.int64],
     keep: NDArray[np.bool_],
     source: NDArray[np.int64],
+    order: NDArray[np.int64],
     num_dies: int,
     num_experts: int,
     num_edges: int,
@@ -126,7 +126,7 @@ def run_events(
 ) -> float:
     """Run the tasks of one layer and return the seconds until the last product is done.
 
-    Every die works through its tasks in the order given, `in_flight` slices at a time. Cache
+    Every die works through its slices in the order given, `in_flight` slices at a time. Cache
     port, HBM and matrix units of a die do one thing at a time, first come first served. A transfer
     holds every edge of its route while it lasts; it starts when all are free, and of those that
     wait the first that can.
@@ -139,6 +139,8 @@ def run_events(
         (tasks,) whether what comes from another die is written to this die's HBM.
     source
         (tasks, slices) the die that each slice is read from.
+    order
+        (tasks * slices,) numbers ``task * slices + slice`` in the order in which dies begin them.
     num_dies, num_experts, num_edges
         Sizes.
     route_start, route_edges
@@ -160,7 +162,7 @@ def run_events(
     """
     num_tasks, slices = source.shape
     items = num_tasks * slices
-    queue = np.argsort(die, kind="mergesort")
+    queue = order[np.argsort(die[order // slices], kind="mergesort")]
     first = np.zeros(num_dies + 1, np.int64)
     for t in range(num_tasks):
         first[die[t] + 1] += slices
@@ -181,16 +183,16 @@ def run_events(
     next_joined = np.full(items, -1, np.int64)
     heap = [(0.0, 0, 0, 0)]
     heap.pop()
-    order = 0
+    number = 0
     for d in range(num_dies):
         for _ in range(min(in_flight, first[d + 1] - first[d])):
-            heappush(heap, (0.0, order, ISSUE, following[d]))
+            heappush(heap, (0.0, number, ISSUE, queue[following[d]]))
             following[d] += 1
-            order += 1
+            number += 1
     end = 0.0
     while len(heap) > 0:
         now, _, kind, item = heappop(heap)
-        task = queue[item // slices]
+        task = item // slices
         part = item % slices
         here = die[task]
         there = source[task, part]
@@ -245,15 +247,15 @@ def run_events(
                 num_waiting += 1
                 if multicast:
                     joined[group] = -1
-                order, num_waiting = start_transfers(
-                    now, waiting, num_waiting, next_joined, queue, die, source, slices, num_dies,
-                    route_start, route_edges, edge_free, stamp, times, counts, heap, order,
+                number, num_waiting = start_transfers(
+                    now, waiting, num_waiting, next_joined, die, source, slices, num_dies,
+                    route_start, route_edges, edge_free, stamp, times, counts, heap, number,
                 )  # fmt: skip
                 continue
         elif kind == RELEASED:
-            order, num_waiting = start_transfers(
-                now, waiting, num_waiting, next_joined, queue, die, source, slices, num_dies,
-                route_start, route_edges, edge_free, stamp, times, counts, heap, order,
+            number, num_waiting = start_transfers(
+                now, waiting, num_waiting, next_joined, die, source, slices, num_dies,
+                route_start, route_edges, edge_free, stamp, times, counts, heap, number,
             )  # fmt: skip
             continue
         elif kind == ARRIVED:
@@ -273,10 +275,10 @@ def run_events(
         else:
             end = max(end, now)
             if following[here] < first[here + 1]:
-                item = following[here]
+                item = queue[following[here]]
                 following[here] += 1
                 then = ISSUE
         if then >= 0:
-            heappush(heap, (after, order, then, item))
-            order += 1
+            heappush(heap, (after, number, then, item))
+            number += 1
     return end

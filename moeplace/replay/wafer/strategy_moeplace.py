@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moeplace.replay.wafer.demand import Demand
     from moeplace.replay.wafer.machine import Machine
 
-ASPECTS = ("replicas", "popularity", "coactivation", "topology", "splitting")
+ASPECTS = ("replicas", "popularity", "coactivation", "topology", "splitting", "order")
 ROUNDS = 2000
 FARTHEST_READ = 4  # hops
 
@@ -41,12 +41,11 @@ class Static:
     enforce_capacity
         Whether replicas have to fit into HBM. If not, there is room for each expert twice at
         least.
-    multicast
-        Whether several dies that wait for a slice are answered along one tree.
     without
         Some of `ASPECTS` to leave out, for ablations: no replicas beyond one place each; replicas
         regardless of popularity; co-activation or distance not minded; requests of an expert
-        divided evenly over its places instead of by the time of dies.
+        divided evenly over its places instead of by the time of dies; a die's tasks one after the
+        other instead of alternating.
 
     Raises
     ------
@@ -60,7 +59,6 @@ class Static:
         demand: Demand,
         *,
         enforce_capacity: bool = True,
-        multicast: bool = False,
         without: Collection[str] = (),
     ) -> None:
         for aspect in without:
@@ -71,11 +69,12 @@ class Static:
         if not enforce_capacity:
             slots = max(slots, -(-2 * experts // dies))
         if "replicas" in without:
-            slots = -(-experts // dies)
+            slots = 0
+        slots = min(max(slots, -(-experts // dies)), experts)
         self.machine = machine
         self.demand = demand
         self.split = "splitting" not in without
-        self.multicast = multicast
+        self.alternate = "order" not in without
         home = machine.home()
         self.residence = Residence(machine, home, demand.num_layers, np.full(dies, UNLIMITED))
         requests = float(demand.batch * demand.decode.shape[2])
@@ -87,7 +86,7 @@ class Static:
             if "coactivation" in without:
                 related = np.zeros_like(related)
             self.residence.present[layer] = place_experts(
-                machine, share, related, requests, min(slots, experts),
+                machine, share, related, requests, slots,
                 distance=0.0 if "topology" in without else DISTANCE,
             )  # fmt: skip
 
@@ -130,16 +129,14 @@ class Static:
         from moeplace.replay.wafer.assignment_kernels import order_all
 
         machine = self.machine
-        product_s = machine.compute_s[tasks.tokens]
-        order = order_all(tasks.die, product_s, machine.hbm_slice_s, machine.num_dies)
-        return Tasks(
-            die=tasks.die[order],
-            expert=tasks.expert[order],
-            tokens=tasks.tokens[order],
-            source=tasks.source[order],
-            keep=tasks.keep,
-            multicast=self.multicast,
+        order = order_all(
+            tasks.die,
+            machine.compute_s[tasks.tokens],
+            machine.hbm_slice_s,
+            machine.constants.slices,
+            machine.num_dies,
         )
+        return replace(tasks, order=order if self.alternate else None)
 
     def _bearable(self, tasks: Tasks) -> NDArray[np.int64]:
         """Return (dies,) reads that no HBM is too busy with: the longest products cover them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class WaferRow:
     evicted
         Copies that had to go.
     balancedness
-        Mean over die of requests times experts, mean over largest, mean over layers.
+        Requests of the mean die over those of the fullest, mean over layers and steps.
     """
 
     strategy: str
@@ -132,8 +132,6 @@ class WaferReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document ``moeplace.wafer/1``."""
-        from dataclasses import asdict
-
         return {
             "schema": "moeplace.wafer/1",
             **asdict(self),
@@ -182,7 +180,7 @@ def wafer_study(
     enforce_capacity
         Whether copies have to fit into HBM; where the experts alone do not fit it is not enforced.
     multicast
-        Whether `moeplace` may answer several dies along one tree of routes.
+        Whether dies that wait for the same slice are answered along one tree of XY routes.
     constants
         Of the die model; default: the shipped ones.
     progress
@@ -213,14 +211,10 @@ def wafer_study(
     rows: list[WaferRow] = []
     for name in strategies:
         tell(name)
-        decides = make_strategy(
-            name, machine, demand, enforce_capacity=enforced, multicast=multicast
-        )
-        rows.append(run_strategy(name, decides, machine, demand))
+        decides = make_strategy(name, machine, demand, enforce_capacity=enforced)
+        rows.append(run_strategy(name, decides, machine, demand, multicast=multicast))
     base = next((row.seconds for row in rows if row.strategy == "base"), None)
     if base is not None:
-        from dataclasses import replace
-
         rows = [replace(row, speedup=base / row.seconds) for row in rows]
     most = int(np.bincount(machine.home()).max())
     return WaferReport(
@@ -262,7 +256,6 @@ def make_strategy(
     demand: Demand,
     *,
     enforce_capacity: bool = True,
-    multicast: bool = False,
 ) -> Strategy:
     """Return one of `STRATEGIES`, ready for the first step.
 
@@ -274,8 +267,6 @@ def make_strategy(
         Wafer and batch.
     enforce_capacity
         Whether copies have to fit into HBM.
-    multicast
-        Whether `moeplace` may answer several dies along one tree of routes.
 
     Raises
     ------
@@ -285,7 +276,7 @@ def make_strategy(
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES, "moeplace wafer --help")
     if name == "moeplace":
-        return Static(machine, demand, enforce_capacity=enforce_capacity, multicast=multicast)
+        return Static(machine, demand, enforce_capacity=enforce_capacity)
     allocate, predict = PUBLISHED[name]
     return Published(
         machine, demand, allocate=allocate, predict=predict, enforce_capacity=enforce_capacity
@@ -301,7 +292,9 @@ def demand_bound_s(machine: Machine, demand: Demand) -> float:
     )
 
 
-def run_strategy(name: str, strategy: Strategy, machine: Machine, demand: Demand) -> WaferRow:
+def run_strategy(
+    name: str, strategy: Strategy, machine: Machine, demand: Demand, *, multicast: bool = False
+) -> WaferRow:
     """Simulate all steps and layers under one strategy; there is no `speedup` yet.
 
     Parameters
@@ -312,13 +305,15 @@ def run_strategy(name: str, strategy: Strategy, machine: Machine, demand: Demand
         Fresh from `make_strategy`.
     machine, demand
         Wafer and batch it was made for.
+    multicast
+        Whether dies that wait for the same slice are answered along one tree of XY routes.
     """
     seconds = hbm = d2d = link = balanced = 0.0
     hops = 0
     for step in range(demand.steps):
         for layer in range(demand.num_layers):
             tasks = strategy.plan(step, layer)
-            run = run_layer(machine, tasks)
+            run = run_layer(machine, replace(tasks, multicast=multicast))
             seconds += run.seconds
             hops += run.hops
             hbm += run.hbm_read_bytes + run.hbm_write_bytes

@@ -118,13 +118,14 @@ def test_die_time_is_that_of_the_event_loop(seed: int, machine: Machine) -> None
     tokens = np.random.default_rng(seed).integers(0, 2000, 20) // 3 * (np.arange(20) % 3 > 0)
     expert = np.flatnonzero(tokens)
     die = np.zeros(expert.size, np.int64)
-    order = order_all(die, bare.compute_s[tokens[expert]], bare.hbm_slice_s, 2)
+    order = order_all(die, bare.compute_s[tokens[expert]], bare.hbm_slice_s, 3, 2)
     tasks = Tasks(
         die=die,
-        expert=expert[order],
-        tokens=tokens[expert][order],
+        expert=expert,
+        tokens=tokens[expert],
         source=np.zeros((expert.size, 3), np.int64),
         keep=np.zeros(expert.size, bool),
+        order=order,
     )
     alone = die_time_s(tokens, bare.compute_s, bare.hbm_slice_s, 3, 3)
     assert run_layer(bare, tasks).seconds == pytest.approx(alone)
