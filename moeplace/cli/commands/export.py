@@ -36,7 +36,7 @@ def export(
             "--to",
             metavar="ENGINE",
             help="sglang, tensorrt-llm, vllm-ascend, omniplacement, eplb, vllm-list, vllm-jsonl, "
-            "native-json or native-npz.",
+            "ktransformers, llama-cpp, native-json or native-npz.",
             rich_help_panel=OUTPUT,
         ),
     ],
