@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("inputs", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=9, help="timings behind one figure")
+    parser.add_argument("--rounds", type=int, default=3, help="figures of each case")
+    parser.add_argument("--largest", type=int, default=64, help="ranks")
     parser.add_argument("--limit", type=float, default=500.0, help="seconds; what is left is said")
     given = parser.parse_args(arguments)
     started = time.monotonic()
@@ -51,19 +53,24 @@ def main(arguments: list[str]) -> int:
         "left_out": [],
     }
     inputs = np.load(given.inputs)
-    todo = [case for case in cases(inputs) if case[2] > SMALLEST]
-    for phase, layer, ranks, tokens, names in todo[:2] if given.quick else todo:
+    todo = [case for case in cases(inputs) if SMALLEST < case[2] <= given.largest]
+    once = todo[:2] if given.quick else todo
+    rounds = [(number, *case) for number in range(given.rounds) for case in once]
+    for number, phase, layer, ranks, tokens, names in rounds:
         if time.monotonic() - started > given.limit:
-            document["left_out"].append([phase, layer, ranks, tokens])
+            document["left_out"].append([number, phase, layer, ranks, tokens])
             continue
         ids = step_tokens(inputs[f"{phase}.{layer}.topk_ids"], ranks * tokens, seed=tokens)
         for name in names:
             table = inputs[f"{phase}.{layer}.r{ranks}.t{tokens}.{name}"]
             record = _emulate(experts, ids, table, given.repeats)
             about = {"placement": name, "trace": f"{phase}.{layer}", "tokens_per_rank": tokens}
-            document["ep_emulated"].append(about | record)
+            document["ep_emulated"].append(about | record | {"repeat": number})
         seconds = time.monotonic() - started
-        print(f"{seconds:.0f} s: {phase} {layer}, {ranks} ranks, {tokens} tokens", flush=True)
+        print(
+            f"{seconds:.0f} s: round {number}, {phase} {layer}, {ranks} ranks, {tokens} tokens",
+            flush=True,
+        )
     document["meta"]["elapsed_s"] = round(time.monotonic() - started, 1)
     given.output.write_text(json.dumps(document))
     return 0
@@ -133,7 +140,6 @@ def _emulate(experts: Experts, ids: Any, table: Any, repeats: int) -> dict[str, 
         "mode": "dedup",
         "policy": "even",
         "regime": "emulated",
-        "repeat": 0,
         "world": ranks,
         "slots": int((table >= 0).sum()),
         "slots_per_rank": slots,

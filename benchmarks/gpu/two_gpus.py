@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("inputs", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=15, help="timings behind one figure")
+    parser.add_argument("--rounds", type=int, default=3, help="figures of each case")
     parser.add_argument("--limit", type=float, default=420.0, help="seconds; what is left is said")
     given = parser.parse_args(arguments)
     mp.spawn(_rank, args=(given,), nprocs=WORLD)
@@ -70,18 +71,20 @@ def _rank(rank: int, given: Any) -> None:
     }
     inputs = np.load(given.inputs)
     todo = [case for case in cases(inputs) if case[2] == WORLD]
-    for phase, layer, ranks, tokens, names in todo[:1] if given.quick else todo:
+    once = todo[:1] if given.quick else todo
+    rounds = [(number, *case) for number in range(given.rounds) for case in once]
+    for number, phase, layer, ranks, tokens, names in rounds:
         late = torch.tensor(float(time.monotonic() - started > given.limit), device="cuda")
         distributed.all_reduce(late)
         if late.item() > 0:
-            document["left_out"].append([phase, layer, ranks, tokens])
+            document["left_out"].append([number, phase, layer, ranks, tokens])
             continue
         ids = step_tokens(inputs[f"{phase}.{layer}.topk_ids"], ranks * tokens, seed=tokens)
         for name in names:
             table = inputs[f"{phase}.{layer}.r{ranks}.t{tokens}.{name}"]
             record = _layer(experts, ids, table, rank, given.repeats)
             about = {"placement": name, "trace": f"{phase}.{layer}", "tokens_per_rank": tokens}
-            document["ep"].append(about | record)
+            document["ep"].append(about | record | {"repeat": number})
     document["meta"]["elapsed_s"] = round(time.monotonic() - started, 1)
     if rank == 0:
         given.output.write_text(json.dumps(document))
@@ -237,7 +240,6 @@ def _layer(experts: Experts, ids: Any, table: Any, rank: int, repeats: int) -> d
         "mode": "dedup",
         "policy": "even",
         "regime": "native",
-        "repeat": 0,
         "world": ranks,
         "slots": int((table >= 0).sum()),
         "slots_per_rank": slots,
