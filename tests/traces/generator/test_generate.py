@@ -124,6 +124,7 @@ def test_calibration_reaches_its_figures():
         calibrate(start, {"beauty": 1.0})
 
 
+@pytest.mark.slow
 def test_fit_to_a_trace_and_report():
     """A fitted trace has the loads and shape of its source; the report says what it lacks."""
     source = whole(spec(skew=1.0, topic_strength=2.0, domains=2, domain_shift=1.0), 40, seed=4)
