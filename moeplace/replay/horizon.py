@@ -9,8 +9,8 @@ import numpy as np
 
 from moeplace.errors import InputError
 from moeplace.replay.fetches import Mover
-from moeplace.replay.maps import best_table
 from moeplace.replay.improver import Improver
+from moeplace.replay.maps import best_table
 from moeplace.replay.policy import Bench
 from moeplace.replay.scorer import Scorer
 from moeplace.replay.windows import shares

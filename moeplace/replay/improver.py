@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SPREAD = 2.0  # the busiest rank fetches this much more than the mean
 STEPS_PER_SLOT = 1  # longest way, in slots of a layer
 UNLIMITED = 2**31 - 1
+WORKERS = 2
+LAYERS_FOR_THREADS = 16
 
 
 class Improver:
@@ -36,6 +39,7 @@ class Improver:
         problem = bench.problem
         training = bench.scorer.training
         self._bench = bench
+        self._threads = ThreadPoolExecutor(WORKERS)
         slowest, _ = route_costs(problem.plan.topology)
         dispatch, combine = problem.system.copy_bytes(problem.model.payload_size)
         passes = 2.0 if training else 1.0
@@ -80,22 +84,31 @@ class Improver:
         problem = self._bench.problem
         out = table.copy()
         moves = np.zeros(table.shape[0], np.int64)
-        improve_layers(
-            np.ascontiguousarray(load),
-            out,
-            np.arange(table.shape[0]) if rows is None else rows,
-            problem.top_k,
-            float(problem.tokens),
-            self._constants,
-            self._link_s,
-            self._slowest,
-            self._sync_bytes,
-            self._bench.scorer.training,
-            problem.max_replicas,
-            max_moves,
-            worth,
-            price_s,
-            STEPS_PER_SLOT * problem.num_slots,
-            moves,
-        )
+        chosen = np.arange(table.shape[0]) if rows is None else rows
+        shares = np.ascontiguousarray(load)
+
+        def work(part: NDArray[np.int64]) -> None:
+            improve_layers(
+                shares,
+                out,
+                part,
+                problem.top_k,
+                float(problem.tokens),
+                self._constants,
+                self._link_s,
+                self._slowest,
+                self._sync_bytes,
+                self._bench.scorer.training,
+                problem.max_replicas,
+                max_moves,
+                worth,
+                price_s,
+                STEPS_PER_SLOT * problem.num_slots,
+                moves,
+            )
+
+        if chosen.size < LAYERS_FOR_THREADS:
+            work(chosen)
+        else:
+            list(self._threads.map(work, np.array_split(chosen, WORKERS)))
         return out, moves

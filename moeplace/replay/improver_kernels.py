@@ -20,9 +20,11 @@ from moeplace.replay.training_kernels import ring_seconds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PARTNERS = 4  # lightest ranks that take what the slowest gives
 HEAVIEST = 3  # experts of the slowest rank that replicas are tried of
 GAIN = 1e-9  # relative; less than this is rounding
 CLOSE_ENOUGH = 2e-3  # relative distance from the mean that ends the way
+PATIENCE = 16  # steps without a better net gain after which the way ends
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -114,7 +116,7 @@ def improve_layers(
         if (first - rank_s.mean()) * worth <= price_s and sync_bytes == 0.0:
             continue
         best = work.copy()
-        best_value, best_moves, moved, now = 0.0, 0, 0, first
+        best_value, best_moves, moved, now, waited = 0.0, 0, 0, first, 0
         for _ in range(max_steps):
             full = 0
             mean = 0.0
@@ -125,6 +127,8 @@ def improve_layers(
             if rank_s[full] > now * (1.0 + GAIN):
                 break
             now = rank_s[full]
+            if sync_bytes == 0.0 and (first - mean) * worth - price_s * moved <= best_value:
+                break  # even perfect balance would not pay for what is moved by now
             if now <= mean * (1.0 + CLOSE_ENOUGH) and sync_bytes == 0.0:
                 break
             kind, slot, other, other_slot = _step(
@@ -134,7 +138,7 @@ def improve_layers(
             )  # fmt: skip
             if kind == 0:
                 break
-            x, y = np.int64(work[full, slot]), np.int64(work[other, other_slot])
+            x, y = int(work[full, slot]), int(work[other, other_slot])
             if kind == 1:
                 moved += _more(x, full, other, on, before)
                 if y >= 0:
@@ -161,16 +165,21 @@ def improve_layers(
                 on[x, full] -= 1
                 count[x] -= 1
                 total -= 1
-                y = np.int64(-1)
-            for e in (x, y):
-                if e >= 0:
-                    second[e] = _slot(q[e], count[e], top_k, tokens, constants)
-                    sync[e] = _sync(e, on, holders, slowest, sync_bytes)
+                y = -1
+            second[x] = _slot(q[x], count[x], top_k, tokens, constants)
+            sync[x] = _sync(x, on, holders, slowest, sync_bytes)
+            if y >= 0:
+                second[y] = _slot(q[y], count[y], top_k, tokens, constants)
+                sync[y] = _sync(y, on, holders, slowest, sync_bytes)
             _ranks(work, q, count, on, second, sync, link_s, constants[0], rank_s)
             value = (first - rank_s.max()) * worth - price_s * moved
             if value > best_value * (1.0 + GAIN):
-                best_value, best_moves = value, moved
+                best_value, best_moves, waited = value, moved, 0
                 best[:, :] = work
+            else:
+                waited += 1
+                if waited == PATIENCE:
+                    break
         work[:, :] = best
         moves[layer] = best_moves
 
@@ -188,7 +197,10 @@ def _slot(
 ) -> float:
     if count == 0:
         return 0.0
-    return slot_seconds(share / count, top_k, tokens, constants[1], constants[2], 0.0, 0.0)
+    seconds: float = slot_seconds(
+        share / count, top_k, tokens, constants[1], constants[2], 0.0, 0.0
+    )
+    return seconds
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -206,7 +218,8 @@ def _sync(
         if on[expert, r] > 0:
             holders[size] = r
             size += 1
-    return ring_seconds(holders, size, slowest, nbytes)
+    seconds: float = ring_seconds(holders, size, slowest, nbytes)
+    return seconds
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -281,7 +294,7 @@ def _after(
                 seconds += new * (slot_y + link_s[r] * load_y) + sync_y
             if old > 0:
                 seconds -= old * (second[y] + link_s[r] * q[y] / count[y]) + sync[y]
-        if r == full or r == other or seconds > now:
+        if seconds > now or r in (full, other):
             after = max(after, seconds)
     return after
 
@@ -315,13 +328,24 @@ def _step(
     now = rank_s[full]
     best, kind, at, other, there = -np.inf, 0, 0, 0, 0
     limit = now * (1.0 - GAIN)
+    partners = np.empty(min(PARTNERS, ranks - 1), np.int64)
+    for i in range(partners.size):
+        partners[i] = -1
+        for h in range(ranks):
+            if h == full or (partners[i] >= 0 and rank_s[h] >= rank_s[partners[i]]):
+                continue
+            known = False
+            for j in range(i):
+                known = known or partners[j] == h
+            if not known:
+                partners[i] = h
     for s in range(slots):
         x = work[full, s]
         if x < 0:
             continue
         load_x = q[x] / count[x]
-        for h in range(ranks):
-            if h == full or (on[x, h] > 0 and not twice):
+        for h in partners:
+            if on[x, h] > 0 and not twice:
                 continue
             here = now - second[x] - link_s[full] * load_x
             away = rank_s[h] + second[x] + link_s[h] * load_x
@@ -366,19 +390,18 @@ def _step(
             break
         x = work[full, s]
         done_above = second[x]
-        for h in range(ranks):
-            if h == full or (on[x, h] > 0 and not twice):
+        for h in partners:
+            if on[x, h] > 0 and not twice:
                 continue
             t = -1
             for i in range(slots):
                 y = work[h, i]
-                if y < 0:
-                    if room:
-                        t = i
-                        break
-                elif y != x and count[y] > 1:
-                    if t < 0 or q[y] / count[y] < q[work[h, t]] / count[work[h, t]]:
-                        t = i
+                if y < 0 and room:
+                    t = i
+                    break
+                lighter = t < 0 or q[y] / count[y] < q[work[h, t]] / count[work[h, t]]
+                if y >= 0 and y != x and count[y] > 1 and lighter:
+                    t = i
             if t < 0:
                 continue
             y = work[h, t]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.placement import make_problem
-from moeplace.replay.windows import Window, Windows
 from moeplace.traces import Workload
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from moeplace.hwmodels import System
     from moeplace.models import ModelSpec
     from moeplace.placement import Problem
+    from moeplace.replay.windows import Window, Windows
 
 
 def replay_problem(

@@ -37,7 +37,7 @@ def start_table(bench: Bench, load: NDArray[np.float64], start: str) -> NDArray[
 
 
 def contiguous_table(problem: Problem) -> NDArray[np.int32]:
-    """Return (layers, ranks, slots): experts in order, no replicas, as expert parallelism has it."""
+    """Return (layers, ranks, slots): experts in order, no replicas (expert parallelism)."""
     from moeplace.formulations.heuristics import simple
 
     experts = problem.num_experts
@@ -195,7 +195,7 @@ def proportional(load: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     above = np.maximum(wanted - 1.0, 0.0)
     scale = above.sum()
     exact = above * (spare / scale) if scale > 0 else np.full(load.size, spare / load.size)
-    count = 1 + np.floor(exact).astype(np.int64)
+    count: NDArray[np.int64] = 1 + np.floor(exact).astype(np.int64)
     left = total - int(count.sum())
     count[np.argsort(-(exact - np.floor(exact)), kind="stable")[:left]] += 1
     return count

@@ -12,7 +12,6 @@ from moeplace.replay.maps import placement_of
 from moeplace.replay.outcome import TERMS, PolicyRun, Series
 from moeplace.replay.policy import Situation
 from moeplace.replay.registry import load_policy, parse_policy
-from moeplace.replay.scorer import LayerTimes
 from moeplace.replay.windows import shares
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from moeplace.placement import Problem
     from moeplace.replay.policy import Bench, Decision
+    from moeplace.replay.scorer import LayerTimes
     from moeplace.replay.settings import Settings
 
 

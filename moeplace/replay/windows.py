@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moeplace.errors import InputError, UsageError
 from moeplace.traces.stored import StoredTrace, records, trace_chunks
-from moeplace.traces.trace import RoutingTrace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeplace.traces import Workload
+    from moeplace.traces.trace import RoutingTrace
 
 WAYS = ("tokens", "requests", "position")
 
@@ -235,7 +236,7 @@ def _in_order(
             last = request[-1]
         number = unit // size
         edges = [0, *(np.flatnonzero(np.diff(number)) + 1), chunk.num_tokens]
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             fresh = unit[low] % size == 0 and (by == "tokens" or starts[low])
             if fresh and load.any():
                 yield _window(load, held, trace.name)

@@ -69,9 +69,9 @@ def schedule_layers(
                 if q[e] / count[e] > q[most] / count[most]:
                     most = e
             for e in range(experts):
-                if e != most and count[e] > 1:
-                    if least < 0 or q[e] / count[e] < q[least] / count[least]:
-                        least = e
+                rarer = least < 0 or q[e] / count[e] < q[least] / count[least]
+                if e != most and count[e] > 1 and rarer:
+                    least = e
             best, rank, slot = now * (1.0 - GAIN), -1, -1
             for r in range(ranks):
                 for s in range(slots):

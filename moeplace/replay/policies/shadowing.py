@@ -75,7 +75,8 @@ class Shadowing:
         for rank in range(ranks):
             rank_of[home[rank][home[rank] >= 0]] = rank
         held = np.bincount(rank_of, weights=load, minlength=ranks)
-        spread, shadows = 0.0, []
+        spread = 0.0
+        shadows: list[int] = []
         best_s = float(held.max()) * (self._compute_s + self._move_s)
         for expert in np.argsort(-load, kind="stable"):
             held[rank_of[expert]] -= load[expert]
