@@ -34,6 +34,7 @@ class SmallModel:
 
 
 MODEL = SmallModel()
+BETWEEN = [name for name in ENGINES if name in FORMATS and FORMATS[name].granularity == "slot"]
 # Each expert once, and four further replicas, none twice on one of four ranks.
 ROW = [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]
 BY_SLOT = Placement(
@@ -250,6 +251,21 @@ def test_what_breaks_a_rule_is_not_read_back_as_fit(engine, tmp_path):
         except InputError:
             continue
         assert format_violations(back, engine, MODEL), rule
+
+
+@pytest.mark.parametrize("first", BETWEEN)
+@pytest.mark.parametrize("second", BETWEEN)
+def test_any_two_engines(first, second, tmp_path):
+    """A map of one engine, written for another, is taken there and holds the same experts."""
+    (tmp_path / "to").mkdir()
+    path, ranks = good(first, tmp_path)
+    read = read_placement(path, first, model=MODEL, num_ranks=ranks)
+    target = tmp_path / "to" / f"map{FORMATS[second].suffix}"
+    report = export_placement(read, target, second, model=MODEL)
+    assert report.filled_slots == 0
+    assert not check_file(target, second, model=MODEL, num_ranks=ranks).broken
+    back = read_placement(target, second, model=MODEL, num_ranks=ranks)
+    np.testing.assert_array_equal(back.replicas_on_rank, BY_SLOT.replicas_on_rank)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
