@@ -52,10 +52,14 @@ def leaves(policy: str, cached: list[int], state: dict[str, dict[int, int]], now
     if policy == "belady":
         return max(cached, key=later)
     assert policy == "batch-aware"
-    done = [e for e in cached if need[batch, e] and e < turn]
-    if unused or done:
-        return min(unused or done, key=lambda e: (count.get(e, 0), e))
-    return max(cached)
+    free = [e for e in cached if not need[batch, e] or e < turn]
+    if not free:
+        return max(cached)
+    chance = np.full(need.shape[1], 0.5)
+    for past in range(batch + 1):
+        rate = max(1 / (past + 2), 1 / 32)
+        chance += rate * (need[past] - chance)
+    return max(free, key=lambda e: 1 / chance[e] + e / need.shape[1])
 
 
 def loop(need: np.ndarray, size: int, policy: str) -> int:

@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FAR = 1e9  # puts one class of experts above another; more than accesses or batches of a run
+MEMORY = 32.0  # batches over which the chance that an expert is used is estimated
 
 
 @njit(cache=True, nogil=True)
 def score(
     policy: int,
     local: float,
+    size: int,
     active: int,
     done: bool,
     came: float,
     used: float,
     count: float,
+    chance: float,
     batch: int,
     used_batch: int,
     following: float,
@@ -42,9 +45,9 @@ def score(
         return FAR - came if used_batch < batch else used
     if policy == 7:
         return following
-    if not active:  # 8
-        return 2 * FAR - count
-    return FAR - count if done else local
+    if active and not done:  # 8
+        return local
+    return FAR + 1.0 / max(chance, 1e-9) + local / size  # batches until the next use, expected
 
 
 @njit(cache=True, nogil=True)
@@ -84,6 +87,7 @@ def run_cache(
     came = np.zeros(local)
     used = np.zeros(local)
     count = np.zeros(local)
+    chance = np.full(local, 0.5)
     used_batch = np.full(local, -1)
     following = np.full((batches, local), FAR)
     for e in range(local):  # when each expert is used next, after each batch
@@ -101,6 +105,9 @@ def run_cache(
     clock = 0.0
     accesses = misses = 0
     for b in range(batches):
+        rate = max(1.0 / (b + 2.0), 1.0 / MEMORY)
+        for e in range(local):
+            chance[e] += rate * (float(need[b, e]) - chance[e])
         for i in range(local):
             e = order[i]
             hit[b, e] = -1
@@ -141,11 +148,13 @@ def run_cache(
                             found = score(
                                 policy,
                                 position[f],
+                                local,
                                 need[b, f],
                                 done,
                                 came[f],
                                 used[f],
                                 count[f],
+                                chance[f],
                                 b,
                                 used_batch[f],
                                 turn,

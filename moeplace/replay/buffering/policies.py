@@ -68,8 +68,9 @@ CACHE_POLICIES: dict[str, CachePolicy] = {
         CachePolicy(
             "batch-aware",
             8,
-            "First unused experts, least popular first; then experts that the batch is done with, "
-            "least popular first; then the one whose turn is last",
+            "The longest expected wait: 1 / the chance of use in a batch, over the last 32 or so, "
+            "plus the place in the order; experts whose turn is to come in this batch leave last, "
+            "the latest first",
             "batch",
         ),
     )
