@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
     from moeplace.replay.policy import Bench
 
-STARTS = ("contiguous", "eplb", "moeplace")
+STARTS = ("contiguous", "eplb", "eplb-global", "moeplace")
 RULES = ("auto", "global")
 
 
 def start_table(bench: Bench, load: NDArray[np.float64], start: str) -> NDArray[np.int32]:
-    """Return the first map of a policy: ``contiguous``, ``eplb`` or ``moeplace``.
+    """Return the first map of a policy: ``contiguous``, ``eplb``, ``eplb-global``, ``moeplace``.
 
     Raises
     ------
@@ -29,8 +29,8 @@ def start_table(bench: Bench, load: NDArray[np.float64], start: str) -> NDArray[
     """
     if start == "contiguous":
         return contiguous_table(bench.problem)
-    if start == "eplb":
-        return eplb_table(bench.problem, load)
+    if start in ("eplb", "eplb-global"):
+        return eplb_table(bench.problem, load, "auto" if start == "eplb" else "global")
     if start == "moeplace":
         return best_table(bench, load)
     raise UsageError(f"a map cannot start {start!r}; use {', '.join(STARTS)}")

@@ -190,6 +190,7 @@ class Replay:
                 "estimate": settings.estimate,
                 "migration": settings.migration,
                 "training": settings.training,
+                "other_ms": settings.other_ms,
             },
             "communication": self.communication,
             "oracle_step_ms": 1e3

@@ -87,7 +87,8 @@ class PolicyReplay:
         now = times.total_s if self._extra is None else times.total_s + self._extra
         mixed = (1 - part_before) * now + part_before * before
         series = self._series
-        series.window_s.append(steps * float(mixed.sum()) + waited)
+        other_s = 1e-3 * self._settings.other_ms
+        series.window_s.append(steps * (float(mixed.sum()) + other_s) + waited)
         series.exposed_s.append(waited)
         series.ratio.append(float(times.ratio.mean()))
         series.balancedness.append(float((1 / times.ratio).mean()))

@@ -27,6 +27,8 @@ class Settings:
         from memory bandwidth is not modelled.
     training
         Count backward pass, synchronization of replicas, and moved optimizer states.
+    other_ms
+        Milliseconds of a step outside of the MoE layers, the same for every policy.
     """
 
     steps: int = 100
@@ -34,9 +36,12 @@ class Settings:
     estimate: str = "ema:0.5"
     migration: str = "stop"
     training: bool = False
+    other_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.horizon > 0:
             raise UsageError("steps and horizon must be above 0")
+        if not 0 <= self.other_ms < float("inf"):
+            raise UsageError(f"other_ms is {self.other_ms}; it is at least 0")
         if self.migration not in MIGRATIONS:
             raise UsageError(f"migration {self.migration!r} is none of {', '.join(MIGRATIONS)}")

@@ -100,6 +100,10 @@ def replay(
         bool,
         _of(TIME, "--training", help="Backward pass, gradients of replicas, optimizer states."),
     ] = False,
+    other_ms: Annotated[
+        float,
+        _of(TIME, "--other-ms", metavar="MS", help="Of a step, outside of the MoE layers."),
+    ] = 0.0,
     token_sets: Annotated[
         bool, _of(TIME, "--token-sets", help="Count copies on the tokens of every window; slow.")
     ] = False,
@@ -139,7 +143,7 @@ def replay(
     if model is None or hw is None:
         raise UsageError("give a model with --model and a system with --hw")
     check_writable(plot)
-    settings = Settings(steps, horizon, estimate, migration, training)
+    settings = Settings(steps, horizon, estimate, migration, training, other_ms)
     options = ReplayOptions(
         model=model,
         hw=hw,

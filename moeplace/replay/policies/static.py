@@ -22,7 +22,8 @@ class Static:
         The replay.
     start
         ``contiguous``: experts in order, no replicas, what expert parallelism does without loads.
-        ``eplb``, ``moeplace``: fitted on the loads known beforehand.
+        ``eplb``, ``eplb-global`` (its global policy), ``moeplace``: fitted on the loads known
+        beforehand.
     """
 
     def __init__(self, bench: Bench, start: str = "contiguous") -> None:
