@@ -1,0 +1,93 @@
+"""What the measured layers say: `python -m benchmarks.gpu.summary FOLDER`.
+
+Medians over the rounds, and how far the rounds lie apart.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import geometric_mean, median
+
+from benchmarks.timing import table
+
+SHOWN = ("contiguous", "eplb0", "eplb", "balance", "moeplace", "moeplace-fitted")
+PREFILL_AWARE = ("contiguous", "remap", "dup", "moeplace-prefill", "oracle")
+OVER = ("contiguous", "eplb0", "eplb")
+
+Case = tuple[str, str, int, int]  # phase, layer, ranks, tokens a rank
+
+
+def main(arguments: list[str]) -> int:
+    """Print tables of the runs in a folder; return the exit code."""
+    if len(arguments) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    found = read(Path(arguments[0]))
+    print(layers(found), speed_ups(found), prefill_aware(found), sep="\n\n")
+    return 0
+
+
+def read(folder: Path) -> dict[Case, dict[str, list[float]]]:
+    """Return the times of every placement in µs, one for each round."""
+    found: dict[Case, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for record in document.get("ep_emulated") or document.get("ep", ()):
+            phase, layer = record["trace"].split(".")
+            case = (phase, layer, record["world"], record["tokens_per_rank"])
+            emulated = record.get("emulated")
+            timed = emulated["compute"] if emulated else record["chained"]["total"]
+            found[case][record["placement"]].append(timed["max_us"])
+    return found
+
+
+def layers(found: dict[Case, dict[str, list[float]]]) -> str:
+    """Return one row a case: µs of the slowest rank (two ranks: of the whole layer)."""
+    rows = []
+    for case in sorted(found):
+        times = found[case]
+        apart = max((max(t) - min(t)) / median(t) for t in times.values())
+        cells = [f"{median(times[name]):,.0f}" if name in times else "" for name in SHOWN]
+        phase, layer, ranks, tokens = case
+        rows.append([phase, layer, str(ranks), str(tokens), *cells, f"{100 * apart:.0f} %"])
+    headers = ["phase", "layer", "ranks", "tokens a rank", *SHOWN, "rounds apart, at most"]
+    return table(headers, rows)
+
+
+def speed_ups(found: dict[Case, dict[str, list[float]]]) -> str:
+    """Return geometric means of the speed-up of moeplace's maps, by routing and batch."""
+    ratios: dict[tuple[str, str, int, str], list[float]] = defaultdict(list)
+    for (phase, layer, ranks, tokens), times in found.items():
+        kind = "DeepSeek-V3 loads" if layer.startswith("v3") else "small MoE"
+        for own in ("moeplace", "moeplace-fitted"):
+            for other in OVER:
+                if own in times and other in times and ranks > 2:
+                    ratio = median(times[other]) / median(times[own])
+                    ratios[kind, f"{phase} {tokens}", ranks, f"{own} over {other}"].append(ratio)
+    columns = [f"{own} over {other}" for own in ("moeplace", "moeplace-fitted") for other in OVER]
+    keys = sorted({key[:3] for key in ratios})
+    rows = []
+    for key in keys:
+        cells = [ratios.get((*key, column), []) for column in columns]
+        text = [f"{geometric_mean(cell):.2f}" if cell else "" for cell in cells]
+        rows.append([key[0], key[1], str(key[2]), *text])
+    return table(["routing", "phase and tokens", "ranks", *columns], rows)
+
+
+def prefill_aware(found: dict[Case, dict[str, list[float]]]) -> str:
+    """Return speed over contiguous of what was placed by the prefill of the same requests."""
+    rows = []
+    for case in sorted(found):
+        times = found[case]
+        if "remap" in times:
+            base = median(times["contiguous"])
+            cells = [f"{base / median(times[name]):.3f}" for name in PREFILL_AWARE]
+            rows.append([case[1], str(case[2]), str(case[3]), *cells])
+    return table(["layer", "ranks", "tokens a rank", *PREFILL_AWARE], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
