@@ -12,7 +12,7 @@ from moeplace.formulations.heuristics.balance import max_rank_load
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-MAX_STEPS = 250  # of a layer; measured loads that change from prefill to decode need about 20
+MAX_STEPS = 150  # of a layer; measured loads that change from prefill to decode need about 20
 
 
 def move_towards(
