@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from moeplace.replay.buffering import CACHE_POLICIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +23,7 @@ def test_json(moeplace: Callable[..., Result]) -> None:
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     rate = {(row["policy"], row["cache"]): row["miss_rate"] for row in document["rows"]}
-    assert len(rate) == 9 * 2
+    assert len(rate) == len(CACHE_POLICIES) * 2
     assert all(rate["belady", size] <= value for (_, size), value in rate.items())
     assert document["advice"]["memory_GiB"] <= document["advice"]["budget_GiB"]
     assert document["batches"] == 100
@@ -54,7 +56,7 @@ def test_balances_are_reported_on_the_second_half(moeplace: Callable[..., Result
 def test_table_and_csv(moeplace: Callable[..., Result]) -> None:
     """The table ends with advice; CSV has the rows."""
     shown = moeplace(*GIVEN, "--policy", "lru", "--policy", "belady")
-    assert "Hold 2 experts of every layer" in " ".join(shown.stdout.split())
+    assert "Hold 2 experts of every layer, lru" in " ".join(shown.stdout.split())
     text = moeplace(*GIVEN, "--policy", "lru", "--format", "csv").stdout
     assert [row["cache"] for row in csv.DictReader(io.StringIO(text))] == ["1", "2"]
 

@@ -51,6 +51,11 @@ def leaves(policy: str, cached: list[int], state: dict[str, dict[int, int]], now
         return min(stale, key=lambda e: came[e]) if stale else max(cached, key=lambda e: used[e])
     if policy == "belady":
         return max(cached, key=later)
+    if policy == "batch-overlap":
+        done = [e for e in cached if need[batch, e] and e < turn]
+        if not (unused or done):
+            return max(cached)
+        return min(unused or done, key=lambda e: (count.get(e, 0), e))
     assert policy == "batch-aware"
     free = [e for e in cached if not need[batch, e] or e < turn]
     if not free:

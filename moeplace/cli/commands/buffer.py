@@ -155,10 +155,18 @@ def buffer(
         budget = system.expert_memory_bytes(spec, dtype)
         if memory_GiB is not None:
             budget = memory_GiB * GIB
-        chosen = _advised(names)
-        advice = advise(
-            [runs[balances[-1], chosen, size] for size in sizes], spec, budget, keep, dtype
+        usable = [name for name in names if CACHE_POLICIES[name].sees != "future"] or names
+        advices = {
+            name: advise(
+                [runs[balances[-1], name, size] for size in sizes], spec, budget, keep, dtype
+            )
+            for name in usable
+        }
+        chosen = max(
+            usable,
+            key=lambda name: (min(advices[name].kept, keep), -advices[name].capacity),
         )
+        advice = advices[chosen]
     document = {
         "schema": SCHEMA,
         "model": spec.name,
@@ -185,14 +193,6 @@ def buffer(
         "rows": rows,
     }
     out.show(document, rows, lambda: _draw(document, sizes, out))
-
-
-def _advised(names: Sequence[str]) -> str:
-    """Return the rule a recommendation is for: the best one that needs no future."""
-    for name in ("batch-aware", "inactive-lifo"):
-        if name in names:
-            return name
-    return names[0]
 
 
 def _memory(model: ModelSpec, system: System, size: int, dtype: str) -> dict[str, float]:
@@ -255,6 +255,10 @@ def _draw(document: Mapping[str, Any], sizes: Sequence[int], out: Output) -> Non
         )
         table("policy", method, [(name, name, "miss_rate") for name in names])
         out.line()
+        if len(document["balances"]) == 1:
+            out.line("Throughput of the MoE layers, of that with every expert resident:")
+            table("policy", method, [(name, name, "throughput") for name in names])
+            out.line()
         table(
             policy,
             method,
@@ -266,7 +270,7 @@ def _draw(document: Mapping[str, Any], sizes: Sequence[int], out: Output) -> Non
         )
     out.line()
     out.line(
-        f"Hold {advice['cache']} experts of every layer: {advice['memory_GiB']:.2f} of "
+        f"Hold {advice['cache']} experts of every layer, {policy}: {advice['memory_GiB']:.2f} of "
         f"{advice['budget_GiB']:.2f} GiB a rank, {advice['kept']:.0%} of the throughput of the MoE "
         f"layers; all weights {advice['weights_GiB']:.2f} GiB, {advice['weights_ratio']:.2f} times "
         "less than with every expert.",

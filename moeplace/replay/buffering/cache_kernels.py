@@ -45,9 +45,11 @@ def score(
         return FAR - came if used_batch < batch else used
     if policy == 7:
         return following
-    if active and not done:  # 8
+    if active and not done:
         return local
-    return FAR + 1.0 / max(chance, 1e-9) + local / size  # batches until the next use, expected
+    if policy == 8:
+        return FAR + 1.0 / max(chance, 1e-9) + local / size  # batches until the next use, expected
+    return (FAR if active else 2 * FAR) - count  # 9
 
 
 @njit(cache=True, nogil=True)

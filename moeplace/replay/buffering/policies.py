@@ -73,6 +73,14 @@ CACHE_POLICIES: dict[str, CachePolicy] = {
             "the latest first",
             "batch",
         ),
+        CachePolicy(
+            "batch-overlap",
+            9,
+            "First unused experts, least used so far first; then those the batch is done with, "
+            "least used so far first: fetches seldom wait for an expert that runs; then the one "
+            "whose turn is last",
+            "batch",
+        ),
     )
 }
 
