@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from moeplace.traces import TokenSets
 
 MOST_PER_TOKEN = 10  # experts of a token that are looked at; parts of fewer are a bound too
-WARM_UP, LAST = 60, 120  # ADMM steps with chords before, with fixed prices after
-ROUNDS, STEPS_A_ROUND = 120, 5
-TEMPERATURE, RIDGE = 0.02, 0.001
-PRICE_STEPS = 2
+WARM_UP, ROUNDS, LAST = 60, 120, 120  # ADMM steps with chords, with prices, with fixed prices
+CHORD_STEPS = 5  # between two choices of chords
+PENALTY, SEARCHES = 0.5, 2  # of a token's copy of X; partitions that a step looks for
 SETTLED = 1e-5  # relative gain of twenty steps below which the bound is as good as it gets
 CHORD_BLUR = 0.25
-PRICE_UNIT = 1 / 40  # prices are kept in whole units, in 8 bits
+PRICE_UNIT = 1 / 100  # prices are kept in whole units, in 8 bits
 DUAL_LEVELS = 32_000  # the multiplier is kept in 16 bits
 
 
@@ -39,7 +38,7 @@ class Certificate:
     Attributes
     ----------
     price
-        (tokens, pairs) int8, prices of each token's pairs in units of 1/40.
+        (tokens, pairs) int8, prices of each token's pairs in units of 1/100.
     dual
         (experts · (experts + 1) / 2,) int16, upper triangle of the multiplier Z.
     dual_unit
@@ -83,8 +82,9 @@ def touched_parts(
 
     The value of a token is the least, over the partitions of its own experts, of their number
     plus prices of pairs that are together; the prices are then charged to the relaxation of
-    :mod:`~moeplace.formulations.bounds.relaxation`. Prices and multipliers are improved in turns:
-    ADMM steps at the average of the prices so far, then price ascent at the X so far. Any prices
+    :mod:`~moeplace.formulations.bounds.relaxation`. After a start with chords, prices and
+    multipliers are improved together by ADMM: one copy of X has the right eigenvalues, one has the
+    right entries, and every token has its own, a mixture of partitions of its experts. Any prices
     and multipliers prove a bound, so stopping early only weakens it.
 
     Parameters
@@ -112,7 +112,8 @@ def touched_parts(
     """
     from threadpoolctl import threadpool_limits
 
-    from moeplace.formulations.bounds.token_kernels import improve_prices, least_parts
+    from moeplace.formulations.bounds.price_kernels import ATOMS, step_prices
+    from moeplace.formulations.bounds.token_kernels import least_parts
 
     end = None if time_limit_s is None else time.monotonic() + time_limit_s
     ids, size = leading_experts(sets)
@@ -126,25 +127,25 @@ def touched_parts(
         scale = max(float(pairs.mean()), 1e-12)
         for number in range(WARM_UP):
             run.step(pairs, scale)
-            seen += min(1.0, 4 / (number // STEPS_A_ROUND + 3) / STEPS_A_ROUND) * (
-                run.together - seen
-            )
-            if number % STEPS_A_ROUND == STEPS_A_ROUND - 1:
+            seen += min(1.0, 4 / (number // CHORD_STEPS + 3) / CHORD_STEPS) * (run.together - seen)
+            if number % CHORD_STEPS == CHORD_STEPS - 1:
                 price = chord_prices(ids, size, seen)
                 _, pairs = least_parts(ids, size, weight, price, experts)
             if _past(end, 0.35, time_limit_s):
                 break
-        average = price.copy()
-        for number in range(min(ROUNDS, 20 + 2 * experts)):
+        atom = np.zeros((len(ids), ATOMS), np.int64)
+        parts_of_atom, share = np.zeros((2, len(ids), ATOMS))
+        _, pull = least_parts(ids, size, weight, np.ones_like(price), experts)
+        pull *= PENALTY
+        for _ in range(ROUNDS):
             if _past(end, 0.25, time_limit_s):
                 break
-            improve_prices(ids, size, seen, price, TEMPERATURE, RIDGE, PRICE_STEPS)
-            average += 2 / (number + 3) * (price - average)
-            _, pairs = least_parts(ids, size, weight, average, experts)
-            for _ in range(STEPS_A_ROUND):
-                run.step(pairs, scale)
-                seen += min(1.0, 2 / (number + 4)) / STEPS_A_ROUND * 2 * (run.together - seen)
-        kept = np.rint(average / PRICE_UNIT).astype(np.int8)
+            pairs, wished = step_prices(
+                ids, size, weight, run.together, price,
+                atom, parts_of_atom, share, PENALTY, SEARCHES,
+            )  # fmt: skip
+            run.step(pairs, scale, PENALTY * wished, pull)
+        kept = np.rint(price / PRICE_UNIT).astype(np.int8)
         constant, pairs = least_parts(ids, size, weight, kept * PRICE_UNIT, experts)
         best: TouchedParts | None = None
         for number in range(LAST):

@@ -147,12 +147,25 @@ class Relaxation:
         """Return constant and costs of −⟨pairs, X⟩ with the rows at their multipliers."""
         return with_rows(pairs, self.rows, self.row_dual)
 
-    def step(self, pairs: NDArray[np.float64], scale: float) -> None:
-        """Make one ADMM step for the costs −`pairs`, whose mean size is `scale`."""
+    def step(
+        self,
+        pairs: NDArray[np.float64],
+        scale: float,
+        wished: NDArray[np.float64] | None = None,
+        pull: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Make one ADMM step for the costs −`pairs`, whose mean size is `scale`.
+
+        Tokens that wish for a certain X add `pull` · |X|² / 2 − ⟨`wished`, X⟩.
+        """
         _, cost = self.priced(pairs)
         weight = PENALTY * scale
         spectral = self._spectral(self.together + self.dual / weight)
-        together = np.clip(spectral - (cost + self.dual) / weight, 0.0, 1.0)
+        wanted = weight * spectral - cost - self.dual
+        if wished is None or pull is None:
+            together = np.clip(wanted / weight, 0.0, 1.0)
+        else:
+            together = np.clip((wanted + wished) / (weight + pull), 0.0, 1.0)
         np.fill_diagonal(together, 1.0)
         self.dual += STEP * weight * (together - spectral)
         self.together = together

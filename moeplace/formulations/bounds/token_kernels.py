@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,22 +10,17 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST_PRICE, MOST_PRICE = -0.5, 3.0
-EXPECTED_PARTS = 0.6  # parts per expert, taken out of exponents so that they stay small
-RARE = 1e-9
-ALONE = 0.03  # an expert that shares its part with less than this of its token's others
-
 
 @njit(cache=True, nogil=True)
-def _costs(price: NDArray[np.float64], size: int, base: float, out: NDArray[np.float64]) -> None:
-    """Write to `out` for each subset of experts: 1 + prices of its pairs − base · size."""
+def _costs(price: NDArray[np.float64], size: int, out: NDArray[np.float64]) -> None:
+    """Write to `out` for each subset of experts: 1 + prices of its pairs."""
     out[0] = 0.0
     for subset in range(1, 1 << size):
         first = 0
         while not (subset >> first) & 1:
             first += 1
         rest = subset & (subset - 1)
-        value = (out[rest] - 1.0 if rest else 0.0) - base
+        value = out[rest] - 1.0 if rest else 0.0
         for other in range(first + 1, size):
             if (rest >> other) & 1:
                 value += price[first, other]
@@ -106,7 +100,7 @@ def least_parts(
         for i in range(count):
             for j in range(i + 1, count):
                 local[i, j] = local[kept[i], kept[j]]
-        _costs(local, count, 0.0, cost)
+        _costs(local, count, cost)
         constant += weight[token] * (size[token] - count + _least(cost, count, best))
         at = 0
         for i in range(width):
@@ -117,97 +111,3 @@ def least_parts(
                     pairs[ids[token, j], ids[token, i]] += half
                 at += 1
     return constant, pairs
-
-
-@njit(cache=True, nogil=True)
-def improve_prices(
-    ids: NDArray[np.int32],
-    size: NDArray[np.int64],
-    together: NDArray[np.float64],
-    price: NDArray[np.float64],
-    temperature: float,
-    ridge: float,
-    steps: int,
-) -> None:
-    """Ascend in every token's prices towards the best bound at `together`, in place.
-
-    The gradient of −temperature · log Σ over partitions of exp(−cost / temperature) is the
-    chance of a pair being together, and what is wanted is the chance it has. Complexity:
-    O(steps · tokens · 3^size).
-
-    Parameters
-    ----------
-    together
-        (experts, experts) X, the chance of each pair being on one part.
-    price
-        (tokens, k (k − 1) / 2) prices, changed.
-    temperature, ridge, steps
-        Smoothing, pull towards 0, and number of steps.
-    """
-    width = ids.shape[1]
-    cost, total = np.zeros(1 << width), np.zeros(1 << width)
-    part = np.zeros(1 << width)
-    kept = np.zeros(width, np.int64)
-    local, wanted = np.zeros((width, width)), np.zeros((width, width))
-    chance = np.zeros((width, width))
-    for token in range(ids.shape[0]):
-        _unpack(price[token], local)
-        n = 0
-        for i in range(size[token]):
-            shared = 0.0
-            for j in range(size[token]):
-                if j != i:
-                    shared += together[ids[token, i], ids[token, j]]
-            if shared > ALONE:
-                kept[n] = i
-                n += 1
-        for i in range(n):
-            for j in range(i + 1, n):
-                local[i, j] = local[kept[i], kept[j]]
-                wanted[i, j] = together[ids[token, kept[i]], ids[token, kept[j]]]
-        full = (1 << n) - 1
-        for _ in range(steps):
-            _costs(local, n, EXPECTED_PARTS, cost)
-            for subset in range(1, full + 1):
-                part[subset] = exp(-cost[subset] / temperature)
-            total[0] = 1.0
-            for subset in range(1, full + 1):
-                low = subset & -subset
-                rest = subset ^ low
-                chosen = rest
-                value = 0.0
-                while True:
-                    value += part[chosen | low] * total[rest ^ chosen]
-                    if chosen == 0:
-                        break
-                    chosen = (chosen - 1) & rest
-                total[subset] = value
-            chance[:] = 0.0
-            for subset in range(1, full + 1):
-                if subset & (subset - 1):
-                    p = part[subset] * total[full ^ subset] / total[full]
-                    if p > RARE:
-                        for i in range(n):
-                            if (subset >> i) & 1:
-                                for j in range(i + 1, n):
-                                    if (subset >> j) & 1:
-                                        chance[i, j] += p
-            for i in range(n):
-                for j in range(i + 1, n):
-                    slope = chance[i, j] - wanted[i, j] - ridge * local[i, j]
-                    value = local[i, j] + temperature * slope
-                    local[i, j] = min(MOST_PRICE, max(LEAST_PRICE, value))
-        at = 0
-        i_kept = 0
-        for i in range(width):
-            alone = not (i_kept < n and kept[i_kept] == i)
-            j_kept = i_kept + 1
-            for j in range(i + 1, width):
-                if not alone and j_kept < n and kept[j_kept] == j:
-                    price[token, at] = local[i_kept, j_kept]
-                    j_kept += 1
-                else:
-                    price[token, at] = 1.0
-                at += 1
-            if not alone:
-                i_kept += 1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moeplace.formulations.bounds.relaxation import Parts, Rows
     from moeplace.traces import TokenSets
 
-PRICE_UNIT = 1 / 40
+PRICE_UNIT = 1 / 100
 MOST_PER_TOKEN = 10
 TABLE_ENTRIES = 4_000_000  # of tokens × partitions worked on at a time
 SAFETY = 1e-11  # share of the numbers added up that rounding may have changed
