@@ -39,7 +39,7 @@ def test_the_commands_of_this_release():
         "trace": "import info stats insights synth convert split merge sample window collect",
         "hw": "list show validate calibrate import",
         "model": "list show",
-        "instance": "list show solve",
+        "instance": "list show solve check",
     }
     wanted = {(name,) for name in alone.split()}
     wanted |= {(group, name) for group, names in groups.items() for name in names.split()}
@@ -70,7 +70,7 @@ def test_every_command_explains_itself(words, moeplace):
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
 
 
-@pytest.mark.parametrize("words", [(), ("trace",), ("hw",), ("model",)])
+@pytest.mark.parametrize("words", [(), ("trace",), ("hw",), ("model",), ("instance",)])
 def test_a_group_alone_lists_its_commands(words, moeplace):
     """Without a command the group says which there are."""
     done = moeplace(*words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from moeplace.errors import InputError
@@ -14,7 +14,7 @@ from moeplace.traces import RoutingTrace, Workload
 from moeplace.traces.sources import load_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from moeplace.models import ModelSpec
     from moeplace.placement import Problem
@@ -66,7 +66,9 @@ def problem_of(name: str, said: Mapping[str, Any]) -> Problem:
     return make_problem(model, system, workload, **settings)
 
 
-def _shipped(name: str, model: ModelSpec, layers: Sequence[int]) -> Workload:
+@lru_cache(maxsize=8)
+def _shipped(name: str, model: ModelSpec, layers: tuple[int, ...]) -> Workload:
+    """Return the same object for the same layers, so that token sets are drawn once for it."""
     workload = _whole(name, model.num_experts).bind(model)
     if not layers:
         return workload

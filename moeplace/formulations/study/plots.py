@@ -55,7 +55,8 @@ def plot_gaps(study: Study, path: str | Path) -> None:
         style = STYLES[number // 10 % len(STYLES)]
         axes.step(at, 100 * gap, style, where="post", color=color, lw=1.4)
         marker = MARKERS[number % len(MARKERS)]
-        axes.plot(at[-1:], 100 * gap[-1:], marker, color=color, ms=5, label=solver)
+        last = {"color": color, "ms": 5, "label": solver, "clip_on": False, "zorder": 3}
+        axes.plot(at[-1:], 100 * gap[-1:], marker, **last)
         drawn += 1
     if not drawn:
         raise InputError("no run found a placement: nothing to draw")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from moeplace.formulations.study.study import Case, Study, better_bound
 from moeplace.formulations.study.trial import Trial, run_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from moeplace.parallel import Workers
@@ -183,8 +184,8 @@ def _asked(
 ) -> dict[str, tuple[Problem, Instance | None]]:
     if isinstance(instances, str):
         raise InputError(f"instances is one text, {instances!r}; give a list of names")
-    if not isinstance(instances, (list, tuple)):
-        return {name: (problem, None) for name, problem in dict(instances).items()}
+    if isinstance(instances, Mapping):
+        return {name: (problem, None) for name, problem in instances.items()}
     found = [load_instance(one) if isinstance(one, str) else one for one in instances]
     return {one.name: (one.problem, one) for one in found}
 
