@@ -102,11 +102,13 @@ def _means(found: Sequence[WaferReport]) -> str:
     """Means over models and wafers by batch, hops in total."""
     rows = []
     groups: dict[str, list[WaferReport]] = {}
+    later: dict[str, list[WaferReport]] = {}  # the paper's batches
     for report in found:
         groups.setdefault(f"{report.batch:,}", []).append(report)
         if report.batch in PAPER:
-            groups.setdefault("4,096 to 16,384", []).append(report)
-    for batch, some in groups.items():
+            for name in ("4,096 to 16,384", report.model, report.system.removeprefix("wafer-")):
+                later.setdefault(name, []).append(report)
+    for batch, some in (groups | later).items():
         gain = {name: sum(r.row(name).speedup or 0.0 for r in some) / len(some) for name in OTHERS}
         ratio = {
             name: sum((r.row(name).speedup or 0.0) / (r.row("ep").speedup or 1.0) for r in some)
