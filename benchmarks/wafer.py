@@ -122,7 +122,7 @@ def _means(found: Sequence[WaferReport]) -> str:
                 batch,
                 *(f"{gain[name]:.2f}" for name in OTHERS),
                 *(f"{value:.2f}" for value in ratio.values()),
-                *(f"{base / max(count, 1):.0f}" for count in hops),
+                *(f"{base / count:.0f}" if count else "none left" for count in hops),
             )
         )
     headers = ("mean, batch", "EP", "Pred", "Allo", "Allo+Pred", "moeplace", "Allo+Pred / EP",
