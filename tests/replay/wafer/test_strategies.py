@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from moeplace.errors import UsageError
 from moeplace.replay.wafer.bound import layer_bound_s
-from moeplace.replay.wafer.simulator import run_layer
+from moeplace.replay.wafer.simulator import Tasks, run_layer
+from moeplace.replay.wafer.strategy_moeplace import ASPECTS, Static
 from moeplace.replay.wafer.study import STRATEGIES, make_strategy
 
 if TYPE_CHECKING:
@@ -95,3 +98,43 @@ def test_moeplace_holds_every_expert_and_fills_hbm(tight: Machine, demand: Deman
     assert held.any(axis=2).all()
     assert (held.sum(axis=1) <= 6).all()
     assert held.sum() > 2 * 20
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_without_an_aspect_requests_are_still_served(
+    aspect: str, tight: Machine, demand: Demand
+) -> None:
+    """Ablations keep the contract; without replicas every expert has one place."""
+    decides = Static(tight, demand, without=(aspect,))
+    tasks = decides.plan(1, 1)
+    counts = demand.counts(1, 1)
+    served = np.bincount(tasks.expert, weights=tasks.tokens, minlength=counts.size)
+    np.testing.assert_array_equal(served, counts)
+    held = decides.residence.present
+    assert held[1][tasks.expert[:, None], tasks.source].all()
+    assert held.any(axis=2).all()
+    assert (held.sum() < 2 * 30) == (aspect == "replicas")
+
+
+def test_unknown_aspect(tight: Machine, demand: Demand) -> None:
+    """Refused by name."""
+    with pytest.raises(UsageError, match="no aspect 'colour'"):
+        Static(tight, demand, without=("colour",))
+
+
+def test_slices_begin_in_the_order_given(machine: Machine) -> None:
+    """Bound by reads, what is begun last decides: its product comes after all reads."""
+    die = np.zeros(2, np.int64)
+    plain = Tasks(
+        die=die,
+        expert=np.array([0, 1]),
+        tokens=np.array([100, 1]),
+        source=np.zeros((2, 3), np.int64),
+        keep=np.zeros(2, bool),
+    )
+    turned = replace(plain, order=np.array([3, 4, 5, 0, 1, 2]))
+    first, second = run_layer(machine, plain), run_layer(machine, turned)
+    assert first.seconds != second.seconds
+    assert first.hbm_read_bytes == second.hbm_read_bytes
+    last = machine.compute_s[100] - machine.compute_s[1]
+    assert second.seconds - first.seconds == pytest.approx(last)
