@@ -21,7 +21,7 @@ MODEL = Path(__file__).parents[1] / "docs" / "studies" / "gpt-moe-64.yaml"
 RANKS, SHARES = (16, 32, 64), (0.55, 0.75)
 WINDOWS, STEPS, MEMORY, TOKENS = 100, 10, 100.0, 4096
 VOCABULARY = 50257  # of GPT-2
-OURS = "moeplace-triggered:margin=150"
+OURS = "moeplace-triggered:margin=150:start=contiguous"
 POLICIES = ("static", "smartmoe", "fastermoe-shadowing", "flexmoe", "symi", OURS)
 
 

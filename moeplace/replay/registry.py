@@ -40,7 +40,7 @@ POLICIES: dict[str, PolicyInfo] = {
             "moeplace-triggered",
             "Layers changed when the modelled gain over the horizon exceeds the cost of moving",
             f"{_HERE}.moeplace:MoeplaceTriggered",
-            {"horizon": 0.0, "margin": 1.0, "moves": 0.0, "layers": 0.0},
+            {"horizon": 0.0, "margin": 1.0, "moves": 0.0, "layers": 0.0, "start": "moeplace"},
         ),
         PolicyInfo(
             "flexmoe",

@@ -8,7 +8,7 @@ import numpy as np
 
 from moeplace.replay.anchored import anchored_layer
 from moeplace.replay.improver import UNLIMITED, Improver
-from moeplace.replay.maps import best_table
+from moeplace.replay.maps import best_table, start_table
 from moeplace.replay.policy import Decision
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class MoeplaceTriggered:
         Most moved replicas of a layer at a time, 0 for any number.
     layers
         Most layers changed in a window, those that gain most first; 0 for any number.
+    start
+        The first map: ``moeplace``, ``contiguous``, ``eplb``, ``eplb-global``.
     """
 
     def __init__(
@@ -73,8 +75,9 @@ class MoeplaceTriggered:
         margin: float = 1.0,
         moves: float = 0.0,
         layers: float = 0.0,
+        start: str = "moeplace",
     ) -> None:
-        self._bench = bench
+        self._bench, self._start = bench, start
         self._worth = bench.steps * (horizon or bench.horizon)
         self._margin = margin
         self._moves = int(moves) or UNLIMITED
@@ -82,8 +85,8 @@ class MoeplaceTriggered:
         self._improver = Improver(bench)
 
     def start(self, load: NDArray[np.float64]) -> NDArray[np.int32]:
-        """Return the best quick map of the loads known beforehand."""
-        return best_table(self._bench, load)
+        """Return the first map, by default the best quick one of the loads known beforehand."""
+        return start_table(self._bench, load, self._start)
 
     def decide(self, situation: Situation) -> Decision | None:
         """Return a map in which every changed layer pays, or None."""
