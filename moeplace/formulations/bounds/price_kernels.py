@@ -213,7 +213,8 @@ def step_prices(
                     if (atom[token, a] >> q) & 1:
                         value[a] += slope[first[q], second[q]]
                 lowest = min(lowest, value[a])
-            if least < lowest - CLOSE:
+            new_one = least < lowest - CLOSE
+            if new_one:
                 if count == ATOMS:  # the smallest share goes to the largest
                     small, large = 0, 0
                     for a in range(count):
@@ -245,6 +246,8 @@ def step_prices(
                 for q in range(pairs):
                     if (atom[token, a] >> q) & 1:
                         y[q] += share[token, a]
+            if not new_one:
+                break
         for q in range(pairs):
             if second[q] < n:
                 i, j = ids[token, first[q]], ids[token, second[q]]
