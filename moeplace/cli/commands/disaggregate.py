@@ -59,7 +59,7 @@ def disaggregate(
     ] = None,
     solver: SolverOption = "auto",
     time_limit: TimeLimitOption = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0)] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random choice.")] = 0,
     output: Annotated[
         str | None,
         typer.Option(

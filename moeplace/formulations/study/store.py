@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeplace import __version__
 from moeplace.errors import InputError
 from moeplace.files import atomic_write
 from moeplace.formulations.bounds import Bound
@@ -79,7 +79,7 @@ class Store:
     def _path(self, kind: str, problem: Problem, *key: Any) -> Path | None:
         if self.folder is None:
             return None
-        parts = [__version__, problem.fingerprint, problem.execution, *key]
+        parts = [version("moeplace"), problem.fingerprint, problem.execution, *key]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.folder / f"{kind}-{digest[:24]}.json"
 
