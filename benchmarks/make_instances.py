@@ -64,8 +64,8 @@ def improved(
     fast = moeplace.lower_bound(problem)
     best, placement = None, None
     bound = (fast.value, "fast", fast.method)
-    old = instance.placement
-    if instance.record is not None and old is not None and not violations(problem, old):
+    old = _stored(instance)
+    if instance.record is not None and old is not None:
         value = moeplace.evaluate(problem, old).objective
         best, placement = replace(instance.record, value=value), old
         if value == instance.record.value and instance.record.lower_bound > bound[0]:
@@ -95,6 +95,16 @@ def improved(
     lower, by, method = bound
     best = replace(best, lower_bound=float(lower), proven_by=by, method=method)
     return best, placement.canonical()
+
+
+def _stored(instance: Instance) -> Placement | None:
+    """Return the stored placement if it is one of the instance as it is defined now."""
+    try:
+        placement = instance.placement
+        broken = placement is None or violations(instance.problem, placement)
+    except MoeplaceError:
+        return None
+    return None if broken else placement
 
 
 def _runs(problem: Problem, tags: tuple[str, ...], seeds: int) -> Iterator[tuple[str, int]]:

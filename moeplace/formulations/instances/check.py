@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SAME = 1e-9  # relative difference of two evaluations of one placement
 PROVEN = 1e-6  # share by which a bound may exceed its proof: programs are solved anew
 PROOF_LIMIT_S = 300.0
+QUICKEST = "exact-milp"  # asked first
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _proven_again(problem: Problem, record: Record) -> tuple[float | None, str]:
     if record.proven_by in EFFORTS:
         return lower_bound(problem, record.proven_by).value, record.proven_by
     exact = [name for name, info in SOLVERS.items() if info.kind == "exact"]
-    for name in exact:
+    for name in sorted(exact, key=lambda name: name != QUICKEST):
         if name == record.proven_by:
             continue
         try:
