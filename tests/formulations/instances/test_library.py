@@ -15,7 +15,7 @@ from tests.reference.brute_force import optimum
 
 NAMES = moeplace.list_instances()
 PROVEN = 1e-6
-OPEN = ["tiny-time-mesh"]  # 1.5 % between the best value and the bound
+OPEN = ["tiny-time-mesh"]  # a bound that exact solvers have not closed yet
 
 
 @pytest.mark.parametrize("name", NAMES)
