@@ -10,10 +10,10 @@ demo: $(VENV)/.core
 	$(BIN)/moeplace solve --model deepseek-v3 --hw wafer
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-full: lint $(VENV)/.docs
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
