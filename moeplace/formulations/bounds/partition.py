@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moeplace.traces import TokenSets
 
 MOST_PER_TOKEN = 10  # experts of a token that are looked at; parts of fewer are a bound too
-WARM_UP, ROUNDS, LAST = 60, 120, 120  # ADMM steps with chords, with prices, with fixed prices
+WARM_UP, ROUNDS, LAST = 60, 90, 120  # ADMM steps with chords, with prices, with fixed prices
 CHORD_STEPS = 5  # between two choices of chords
 PENALTY, SEARCHES = 0.5, 2  # of a token's copy of X; partitions that a step looks for
 SETTLED = 1e-5  # relative gain of twenty steps below which the bound is as good as it gets

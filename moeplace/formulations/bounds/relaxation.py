@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PENALTY, STEP = 8.0, 1.6  # of ADMM, for costs with mean 1
-ROW_STEP = 0.1
+ROW_STEP = 0.3
 ROUNDING = 1e-11  # share of all numbers added up that is given away
 BISECTIONS = 60
 
