@@ -46,10 +46,16 @@ def disaggregate(
         int | None, typer.Option(metavar="N", help="EP size.", rich_help_panel=INSTANCE)
     ] = None,
     prefill_redundant: Annotated[
-        int, typer.Option(metavar="N", min=0, rich_help_panel=INSTANCE)
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Redundant experts a layer.", rich_help_panel=INSTANCE
+        ),
     ] = 0,
     decode_redundant: Annotated[
-        int, typer.Option(metavar="N", min=0, rich_help_panel=INSTANCE)
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Redundant experts a layer.", rich_help_panel=INSTANCE
+        ),
     ] = 0,
     prefill_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="A rank and step.", rich_help_panel=INSTANCE)
