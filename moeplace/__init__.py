@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from moeplace.formulations.partition import partition
     from moeplace.formulations.qap import QapResult, solve_qap
     from moeplace.formulations.rebalance import rebalance_experts
+    from moeplace.formulations.registry import register_solver
     from moeplace.formulations.result import Incumbent, Result
     from moeplace.formulations.solve import solve
+    from moeplace.formulations.solver import Run, Solved
     from moeplace.formulations.study import Study, compare_instances
     from moeplace.hwmodels import System, load_system
     from moeplace.models import ModelSpec, load_model
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         default_workloads,
         load_trace,
         load_workload,
+        register_importer,
         save_trace,
     )
 
@@ -72,7 +75,9 @@ _HOME = {
     "QapResult": "moeplace.formulations.qap",
     "Result": "moeplace.formulations.result",
     "RoutingTrace": "moeplace.traces",
+    "Run": "moeplace.formulations.solver",
     "Score": "moeplace.placement",
+    "Solved": "moeplace.formulations.solver",
     "Study": "moeplace.formulations.study",
     "System": "moeplace.hwmodels",
     "UsageError": "moeplace.errors",
@@ -97,6 +102,8 @@ _HOME = {
     "partition": "moeplace.formulations.partition",
     "read_placement": "moeplace.placement.formats",
     "rebalance_experts": "moeplace.formulations.rebalance",
+    "register_importer": "moeplace.traces",
+    "register_solver": "moeplace.formulations.registry",
     "save_trace": "moeplace.traces",
     "solve": "moeplace.formulations.solve",
     "solve_qap": "moeplace.formulations.qap",
@@ -122,7 +129,9 @@ __all__ = [
     "QapResult",
     "Result",
     "RoutingTrace",
+    "Run",
     "Score",
+    "Solved",
     "Study",
     "System",
     "UsageError",
@@ -148,6 +157,8 @@ __all__ = [
     "partition",
     "read_placement",
     "rebalance_experts",
+    "register_importer",
+    "register_solver",
     "save_trace",
     "solve",
     "solve_qap",

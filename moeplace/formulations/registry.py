@@ -5,11 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from moeplace.errors import unknown_name
+from moeplace.errors import UsageError, unknown_name
 from moeplace.formulations.peers.catalog import PEERS
-from moeplace.formulations.solver import SolverInfo
+from moeplace.formulations.solver import ALL_OBJECTIVES, KINDS, SolverInfo
+from moeplace.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from moeplace.formulations.solver import Solver
 
 _HEURISTICS = "moeplace.formulations.heuristics"
@@ -121,6 +124,94 @@ SOLVERS: dict[str, SolverInfo] = {
 }
 
 
+_SHIPPED = frozenset(SOLVERS)
+_REGISTERED: dict[str, Solver] = {}
+
+
+def register_solver(
+    name: str,
+    solver: Solver | str,
+    *,
+    kind: str = "heuristic",
+    summary: str = "",
+    objectives: Sequence[str] = ALL_OBJECTIVES,
+    feasible: bool = True,
+    needs: Sequence[str] = (),
+    backend: str = "",
+    reference: str = "",
+) -> None:
+    """Make a solver of your own known by a name, like those that come with the package.
+
+    Parameters
+    ----------
+    name
+        What ``solver=`` and ``--solver`` call it. Registering a name again replaces your solver.
+    solver
+        ``f(problem, run, initial) -> Solved``, see :class:`moeplace.formulations.solver.Solver`,
+        or ``"module:function"``, which is imported when it is first used.
+    kind
+        ``baseline``, ``heuristic``, ``exact`` or ``peer``.
+    summary
+        One line for people; the first line of the function's docstring if left out.
+    objectives
+        The objectives it takes.
+    feasible
+        False if its placement may hold an expert twice on a rank.
+    needs
+        What the workload must know beyond loads: ``"token_sets"``, ``"transition"``.
+    backend
+        The optional package it needs.
+    reference
+        Paper or project that describes the method.
+
+    Raises
+    ------
+    UsageError
+        If the name belongs to the package, or the kind or an objective does not exist.
+    """
+    if name in _SHIPPED:
+        raise UsageError(f"solver {name!r} comes with moeplace; register yours under another name")
+    if kind not in KINDS:
+        raise UsageError(f"solver {name!r}: kind is {kind!r}; known: {', '.join(KINDS)}")
+    if strange := [goal for goal in objectives if goal not in ALL_OBJECTIVES]:
+        known = ", ".join(ALL_OBJECTIVES)
+        raise UsageError(f"solver {name!r}: no objective {strange[0]!r}; known: {known}")
+    target = solver if isinstance(solver, str) else f"{solver.__module__}:{name}"
+    if not isinstance(solver, str):
+        _REGISTERED[name] = solver
+        summary = summary or (solver.__doc__ or "").strip().split("\n")[0]
+    else:
+        _REGISTERED.pop(name, None)
+    SOLVERS[name] = SolverInfo(
+        name, kind, summary, target, tuple(objectives), feasible, tuple(needs), backend, reference
+    )
+
+
+def unregister_solver(name: str) -> None:
+    """Forget a registered solver.
+
+    Raises
+    ------
+    UsageError
+        If no such solver was registered.
+    """
+    if name in _SHIPPED or name not in SOLVERS:
+        raise UsageError(f"solver {name!r} was not registered")
+    del SOLVERS[name]
+    _REGISTERED.pop(name, None)
+
+
+def is_shipped(name: str) -> bool:
+    """Return whether a solver comes with the package."""
+    return name in _SHIPPED
+
+
+def all_solvers() -> dict[str, SolverInfo]:
+    """Return all solvers by name, those of plugins included."""
+    load_plugins()
+    return SOLVERS
+
+
 def solver_info(name: str) -> SolverInfo:
     """Return the facts about a solver.
 
@@ -129,12 +220,15 @@ def solver_info(name: str) -> SolverInfo:
     InputError
         If there is no such solver.
     """
-    if name not in SOLVERS:
+    if name not in SOLVERS and name not in all_solvers():
         raise unknown_name("solver", name, SOLVERS, "moeplace solvers")
     return SOLVERS[name]
 
 
 def load_solver(name: str) -> Solver:
     """Import and return a solver's function."""
-    module, function = solver_info(name).target.split(":")
+    info = solver_info(name)
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    module, function = info.target.split(":")
     return cast("Solver", getattr(import_module(module), function))

@@ -6,8 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from moeplace.errors import InputError, LimitError
-from moeplace.formulations.registry import load_solver, solver_info
+from moeplace.errors import CheckFailedError, InputError, LimitError
+from moeplace.formulations.registry import is_shipped, load_solver, solver_info
 from moeplace.formulations.report import Beside, checked_bound
 from moeplace.formulations.result import Incumbent, Result
 from moeplace.formulations.solver import Run, Solved
@@ -98,6 +98,8 @@ def solve(
         If the solver is unknown or does not take the objective, or `initial` is not feasible.
     LimitError
         If a limit was reached before any placement was found.
+    CheckFailedError
+        If a registered solver's placement is not feasible, though it says that they are.
     """
     return solve_beside(
         Beside(problem, seed, bound),
@@ -158,6 +160,8 @@ def solve_beside(
         placement = tracker.best
     if placement is None:
         raise LimitError(f"{solver} found no placement within its limit; allow it more time")
+    if not is_shipped(solver) and info.feasible and (broken := slot_violations(problem, placement)):
+        raise CheckFailedError(f"solver {solver!r} broke a rule of the problem: {broken[0]}")
     score = evaluate(problem, placement)
     runtime_s = time.monotonic() - started
     bound = checked_bound(problem, info.feasible, placement, score, beside.bound, solved)

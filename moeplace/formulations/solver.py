@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Placement, Problem
 
 ALL_OBJECTIVES = ("time", "balance", "copies", "hops")
+KINDS = ("baseline", "heuristic", "exact", "peer")
 
 
 @dataclass(frozen=True)

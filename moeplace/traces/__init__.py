@@ -6,7 +6,12 @@ from moeplace.traces.analysis.insights import Insights, trace_insights
 from moeplace.traces.analysis.tally import Tally, tally_trace
 from moeplace.traces.anchors import AnchoredSets
 from moeplace.traces.importers.options import ImportOptions
-from moeplace.traces.importers.registry import Importer, detect_format, importers
+from moeplace.traces.importers.registry import (
+    Importer,
+    detect_format,
+    importers,
+    register_importer,
+)
 from moeplace.traces.importing import ImportReport, import_trace
 from moeplace.traces.io import load_trace, load_workload, save_trace
 from moeplace.traces.shipped import default_trace, default_workloads, shipped_workloads
@@ -46,6 +51,7 @@ __all__ = [
     "load_trace",
     "load_workload",
     "open_trace",
+    "register_importer",
     "save_trace",
     "shipped_workloads",
     "synthesize",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from moeplace.errors import InputError
 from moeplace.files import atomic_write
 from moeplace.traces.importers.options import ImportOptions, Unit
-from moeplace.traces.importers.registry import find_importer, importers
+from moeplace.traces.importers.registry import Importer, find_importer
 from moeplace.traces.parquet import META, SCHEMA, write_parquet_file
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Task:
     """One part: what a worker needs to know."""
 
     number: int
-    importer: str
+    importer: Importer  # itself: a worker process may not have registered it
     units: tuple[Unit, ...]
     options: ImportOptions
     folder: str
@@ -192,10 +192,10 @@ def _tasks(
             group.append(unit)
             size += unit.size
             if size >= part_bytes:
-                tasks.append(_Task(len(tasks), importer.name, tuple(group), options, str(partial)))
+                tasks.append(_Task(len(tasks), importer, tuple(group), options, str(partial)))
                 group, size = [], 0
         if group:
-            tasks.append(_Task(len(tasks), importer.name, tuple(group), options, str(partial)))
+            tasks.append(_Task(len(tasks), importer, tuple(group), options, str(partial)))
     if not tasks:
         raise InputError("no source to import")
     return tasks
@@ -205,7 +205,7 @@ def _prepare(partial: Path, tasks: Sequence[_Task], options: ImportOptions) -> N
     """Make the folder, or keep the one of an earlier run of the same import."""
     digest = hashlib.sha256(json.dumps(asdict(options), sort_keys=True).encode())
     for task in tasks:
-        digest.update(f"{task.number} {task.importer}\n".encode())
+        digest.update(f"{task.number} {task.importer.name}\n".encode())
         for unit in task.units:
             digest.update(f"{unit} {_changed_ns(unit.path)}\n".encode())
     plan = {"fingerprint": digest.hexdigest(), "parts": len(tasks)}
@@ -234,10 +234,9 @@ def _changed_ns(path: str) -> int:
 def _import_part(task: _Task) -> None:
     """Read the units of a part, write it, then write what is in it."""
     bad: list[str] | None = [] if task.options.skip_bad else None
-    importer = importers()[task.importer]
     trace: RoutingTrace | None = None
     try:
-        trace = importer.read_units(task.units, task.options, bad)
+        trace = task.importer.read_units(task.units, task.options, bad)
     except InputError:
         if bad is None or len(bad) == 0:
             raise
@@ -335,7 +334,7 @@ def _finish(
     manifest = {
         "schema": MANIFEST_SCHEMA,
         "sources": [str(source) for source in sources],
-        "formats": list(dict.fromkeys(task.importer for task in tasks)),
+        "formats": list(dict.fromkeys(task.importer.name for task in tasks)),
         "source_bytes": sum(task.size for task in tasks),
         "tokens": sum(entry["tokens"] for entry in parts),
         "parts": [{key: entry[key] for key in ("file", "tokens", "sha256")} for entry in parts],

@@ -16,7 +16,7 @@ def solvers(format: FormatOption = Format.table) -> None:
 
     Example: moeplace solvers --format json
     """
-    from moeplace.formulations.registry import SOLVERS
+    from moeplace.formulations.registry import all_solvers
 
     out = Output(format)
     document: list[dict[str, Any]] = [
@@ -29,7 +29,7 @@ def solvers(format: FormatOption = Format.table) -> None:
             "summary": info.summary,
             "reference": info.reference or None,
         }
-        for info in SOLVERS.values()
+        for info in all_solvers().values()
     ]
     rows = [{**entry, "objectives": " ".join(entry["objectives"])} for entry in document]
     out.show(document, rows, lambda: _draw(document, out))

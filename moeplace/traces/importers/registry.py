@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from moeplace.errors import InputError, UsageError
+from moeplace.plugins import load_plugins
 from moeplace.traces.importers.options import ImportOptions, Unit
 
 if TYPE_CHECKING:
@@ -237,9 +238,63 @@ _ALL = (
 )
 
 
+_REGISTERED: dict[str, Importer] = {}
+
+
+def register_importer(
+    name: str,
+    module: str,
+    *,
+    gives: Literal["trace", "workload"] = "trace",
+    summary: str = "",
+    takes_options: bool = False,
+) -> None:
+    """Make a file format of your own known by a name; its content is asked for first.
+
+    Parameters
+    ----------
+    name
+        What ``format=`` calls it. Registering a name again replaces your importer.
+    module
+        Name of a module with ``recognizes(path) -> bool`` and
+        ``read(path, *, num_experts=None, name=None)``, see :class:`Importer`. It is imported when
+        a file is read.
+    gives
+        Whether ``read`` returns a `RoutingTrace` or a `Workload`.
+    summary
+        One line for people.
+    takes_options
+        Whether ``read`` also takes ``options``, an `ImportOptions`.
+
+    Raises
+    ------
+    UsageError
+        If the name belongs to the package.
+    """
+    if name in {importer.name for importer in _ALL}:
+        raise UsageError(
+            f"trace format {name!r} comes with moeplace; register yours under another name"
+        )
+    _REGISTERED[name] = Importer(name, summary, gives, module, takes_options)
+
+
+def unregister_importer(name: str) -> None:
+    """Forget a registered importer.
+
+    Raises
+    ------
+    UsageError
+        If no such importer was registered.
+    """
+    if name not in _REGISTERED:
+        raise UsageError(f"trace format {name!r} was not registered")
+    del _REGISTERED[name]
+
+
 def importers() -> dict[str, Importer]:
-    """Return the importers by name."""
-    return {importer.name: importer for importer in _ALL}
+    """Return the importers by name; those registered from outside come first."""
+    load_plugins()
+    return _REGISTERED | {importer.name: importer for importer in _ALL}
 
 
 def find_importer(path: Path, format_name: str | None = None) -> Importer:
@@ -281,8 +336,9 @@ def detect_format(path: str | Path) -> str:
         If none does.
     """
     path = Path(path)
-    for importer in _ALL:
+    known = importers()
+    for importer in known.values():
         if importer.recognizes(path):
             return importer.name
-    names = ", ".join(importer.name for importer in _ALL)
+    names = ", ".join(known)
     raise InputError(f"{path}: cannot tell what this holds; name its format ({names})")
