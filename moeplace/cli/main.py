@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path  # noqa: TC003  (typer reads annotations at run time)
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from moeplace.cli.commands import (
     bound,
     buffer,
     compare,
+    config,
     disaggregate,
     doctor,
     engines,
@@ -38,7 +41,9 @@ from moeplace.cli.output import INTERRUPTED
 from moeplace.errors import MoeplaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+ARGUMENTS = "moeplace.arguments"  # where the context keeps the command line
 
 
 class Program(TyperGroup):
@@ -48,13 +53,20 @@ class Program(TyperGroup):
         super().__init__(**settings)
         self.rich_markup_mode = None  # the list of commands is the help that has to be fast
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Remember the command line as it was given."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command; Ctrl-C leaves with 130."""
-        try:
+        with _told_when_interrupted():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("error: interrupted; nothing was written", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+
+    def make_context(self, *given: Any, **extra: Any) -> Any:
+        """Read the words of the command line; Ctrl-C leaves with 130."""
+        with _told_when_interrupted():
+            return super().make_context(*given, **extra)
 
     def main(
         self,
@@ -82,6 +94,15 @@ class Program(TyperGroup):
             code, message = explain(error)
             print(f"error: {message}", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _told_when_interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -133,11 +154,28 @@ def root(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="MOEPLACE_CONFIG",
+            help="Take options from this file instead of moeplace.toml.",
+        ),
+    ] = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Take no options from files.")
+    ] = False,
 ) -> None:
     """Decide where the experts of a Mixture-of-Experts model live."""
     del version
     if context.invoked_subcommand is None:
         print(context.get_help())
+    elif "--help" not in context.meta[ARGUMENTS]:
+        if context.obj is None:  # a command that is run again brings its options along
+            from moeplace.cli.config import read_settings
+
+            context.obj = read_settings(context.command, config, files=not no_config)
+        context.default_map = context.obj.default_map()
 
 
 for command in (
@@ -157,5 +195,6 @@ for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
 for command in (replay.replay, plan.plan, disaggregate.disaggregate):
     app.command()(command)
-for group in (trace.app, hw.app, model.app, instance.app):
+app.command()(config.init)
+for group in (config.app, trace.app, hw.app, model.app, instance.app):
     app.add_typer(group)
