@@ -18,6 +18,12 @@ from moeplace.traces.anchors import (
 from moeplace.traces.arrays import frozen
 from moeplace.traces.token_sets import unique_token_sets
 from moeplace.traces.trace import PHASES
+from moeplace.traces.workload_checks import (
+    check_anchored,
+    check_token_sets,
+    check_transitions,
+    row_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +95,7 @@ class Workload:
             row, expert = (int(i) for i in np.argwhere(bad)[0])
             raise InputError(
                 f"{where}: load {load[row, expert]} of expert {expert} in "
-                f"{_row_text(self.layer_ids, row)}; loads must be finite and ≥ 0"
+                f"{row_text(self.layer_ids, row)}; loads must be finite and ≥ 0"
             )
         if not load.any():
             raise InputError(f"{where}: every load is zero; record some tokens first")
@@ -107,14 +113,14 @@ class Workload:
             object.__setattr__(self, "layer_ids", ids)
         if self.token_sets is not None:
             object.__setattr__(self, "token_sets", tuple(self.token_sets))
-            _check_token_sets(self.token_sets, load.shape, self.top_k, where)
+            check_token_sets(self.token_sets, load.shape, self.top_k, where)
         if self.transition_counts is not None:
             counts = frozen(self.transition_counts, np.float64)
-            _check_transitions(counts, load.shape, where)
+            check_transitions(counts, load.shape, where)
             object.__setattr__(self, "transition_counts", counts)
         if self.anchored is not None:
             object.__setattr__(self, "anchored", tuple(self.anchored))
-            _check_anchored(self.anchored, load.shape, where)
+            check_anchored(self.anchored, load.shape, where)
         object.__setattr__(self, "load", load)
 
     @classmethod
@@ -235,7 +241,7 @@ class Workload:
         workload = cls(array, top_k, ids, name, kind, phase=phase, source=source)
         if ids is not None and not workload.load.any(axis=1).all():
             row = int(np.flatnonzero(~workload.load.any(axis=1))[0])
-            raise InputError(f"workload {name!r}: {_row_text(ids, row)} has no load at all")
+            raise InputError(f"workload {name!r}: {row_text(ids, row)} has no load at all")
         return workload.replace(num_tokens=_tokens_behind(workload.load, top_k))
 
     @property
@@ -458,50 +464,3 @@ def _from_pass(
 
 def _tokens_behind(load: NDArray[np.float64], top_k: int | None) -> int:
     return 0 if top_k is None else round(float(load.sum(axis=1).max()) / top_k)
-
-
-def _row_text(layer_ids: Sequence[int] | None, row: int) -> str:
-    if layer_ids is not None and row < len(layer_ids):
-        return f"layer {layer_ids[row]} (row {row})"
-    return f"layer row {row}"
-
-
-def _check_token_sets(
-    sets: tuple[TokenSets, ...], shape: tuple[int, ...], top_k: int | None, where: str
-) -> None:
-    if len(sets) != shape[0]:
-        raise InputError(f"{where}: token sets for {len(sets)} layers, loads for {shape[0]}")
-    for row, layer in enumerate(sets):
-        if layer.ids.size and int(layer.ids.max()) >= shape[1]:
-            raise InputError(
-                f"{where}: token sets of layer row {row} name expert {int(layer.ids.max())}; "
-                f"the experts are 0..{shape[1] - 1}"
-            )
-        if top_k is not None and layer.top_k != top_k:
-            raise InputError(
-                f"{where}: token sets of layer row {row} hold {layer.top_k} experts, top_k is "
-                f"{top_k}"
-            )
-
-
-def _check_transitions(counts: NDArray[np.float64], shape: tuple[int, ...], where: str) -> None:
-    expected = (shape[0] - 1, shape[1], shape[1])
-    if counts.shape != expected:
-        raise InputError(
-            f"{where}: transition counts have shape {counts.shape}, (layers − 1, experts, experts) "
-            f"= {expected} expected"
-        )
-    if counts.size and not (np.isfinite(counts).all() and counts.min() >= 0):
-        raise InputError(f"{where}: transition counts must be finite and ≥ 0")
-
-
-def _check_anchored(anchored: tuple[AnchoredSets, ...], shape: tuple[int, ...], where: str) -> None:
-    if len(anchored) != shape[0]:
-        raise InputError(f"{where}: anchored sets for {len(anchored)} layers, loads for {shape[0]}")
-    for row, layer in enumerate(anchored):
-        largest = max(int(layer.ids.max(initial=-1)), int(layer.before.max(initial=-1)))
-        if largest >= shape[1]:
-            raise InputError(
-                f"{where}: anchored sets of layer row {row} name expert {largest}; the experts "
-                f"are 0..{shape[1] - 1}"
-            )
