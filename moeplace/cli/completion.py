@@ -60,8 +60,8 @@ def completes(source: Iterable[str] | Callable[[], Iterable[Offer]]) -> Callable
 
 def models() -> list[Offer]:
     """Return the models of the catalogue."""
-    names = (entry.name for entry in HERE.joinpath("models", "catalog").iterdir())
-    return [(name.removesuffix(".yaml"), "") for name in sorted(names) if name.endswith(".yaml")]
+    files = HERE.joinpath("models", "catalog").glob("*.yaml")
+    return [(name, "") for name in sorted(file.stem for file in files)]
 
 
 def systems() -> list[Offer]:
