@@ -30,7 +30,7 @@ IMPORT = (
     "from moeplace.parallel import Workers\n"
     "from moeplace.traces.importing import ImportOptions, import_trace\n"
     "import_trace([sys.argv[1]], sys.argv[2], options=ImportOptions(num_experts=128),\n"
-    "             workers=Workers(jobs=int(sys.argv[3]), engine='loky'), part_bytes=8 << 20)\n"
+    "             workers=Workers(jobs=int(sys.argv[3]), engine='loky'))\n"
 )
 PLAIN = (
     "import json, pathlib, sys\n"
@@ -64,7 +64,7 @@ def import_report(quick: bool) -> str:
         rows.append(_row("moeplace, 2 processes", sizes[-1], two))
         (root / "plain").mkdir()
         plain = run_process([sys.executable, "-c", PLAIN, str(root / "tree0"), str(root / "plain")])
-        rows.append(_row("json + NumPy + pyarrow", sizes[0], plain))
+        rows.append(_row("json + NumPy + pyarrow, a file a query", sizes[0], plain))
     header = ("import", "JSON, MB", "wall, s", "processor, s", "MB per processor s", "peak, MiB")
     return (
         table(header, rows) + "\n\n" + _parse_table() + "\n\nTrees of JSON queries made for the "

@@ -4,10 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from moeplace.errors import InputError
 from moeplace.traces import Workload, load_trace
+from moeplace.traces.importers import chaos
 
 TREE = Path(__file__).parent / "fixtures" / "chaos" / "tiny-moe"
 BIRD = TREE / "quiz" / "birds" / "2.json"
@@ -164,3 +166,55 @@ def test_truncated_file_in_a_tree_is_named(tmp_path):
     cut.write_text(cut.read_text()[:-20])
     with pytest.raises(InputError, match=r"rivers/0\.json: not valid JSON"):
         load_trace(tmp_path / "tree", num_experts=6)
+
+
+def mutated(rng, text):
+    """Change, insert or delete a byte at one or two places."""
+    raw = bytearray(text)
+    for _ in range(rng.integers(1, 3)):
+        at = int(rng.integers(len(raw)))
+        byte = int(rng.choice(np.frombuffer(b' \n0159,:[]{}"n\x00', np.uint8)))
+        if rng.random() < 0.5:
+            raw[at] = byte
+        elif rng.random() < 0.5:
+            raw.insert(at, byte)
+        else:
+            del raw[at]
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("indent", [4, None])
+def test_the_compiled_reader_takes_nothing_that_json_refuses(tmp_path, indent):
+    """Damaged files: what it reads is what json reads; what json refuses it leaves alone."""
+    rng = np.random.default_rng(3)
+    steps = []
+    for rows in (3, 1, 1, 1, 1):
+        ids = [[rng.permutation(140)[:2].tolist() for _ in range(rows)] for _ in range(3)]
+        steps.append({"0": None, "1": ids[0], "7": ids[1], "12": ids[2]})
+    text = json.dumps(steps, indent=indent).encode()
+    path, space, read = tmp_path / "1.json", chaos._Space(), 0
+    for _ in range(400):
+        path.write_bytes(mutated(rng, text))
+        found = chaos._read_regular(path, 140, space)
+        if found is not None:
+            read += 1
+            expected = chaos._read_any(path, 140)
+            np.testing.assert_array_equal(found[0], expected[0])
+            assert found[1:] == expected[1:]
+    assert 40 < read < 360
+
+
+def test_no_step_takes_the_slow_way(tmp_path, monkeypatch):
+    """Files of the data set's form are read by the compiled reader, gaps or not."""
+    monkeypatch.setattr(chaos, "_read_any", None)
+    ids = [[[n % 9, 9 + n % 500] for n in range(m, m + 40)] for m in (0, 4)]
+    steps = [{"3": ids[0], "5": ids[1]}, *({"3": [[n, 1000]], "5": [[10, n]]} for n in range(9))]
+    path = tmp_path / "s" / "1.json"
+    path.parent.mkdir()
+    steps[4]["5"] = [[1, 4000]]
+    for indent in (1, 4, None):
+        path.write_text(json.dumps(steps, indent=indent))
+        trace = load_trace(path, num_experts=5000)
+        later = [[[s["3"][0], s["5"][0]]] for s in steps[1:]]
+        np.testing.assert_array_equal(trace.expert_ids[40:], np.array(later)[:, 0])
+        np.testing.assert_array_equal(trace.expert_ids[:40], np.array(ids).transpose(1, 0, 2))

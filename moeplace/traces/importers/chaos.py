@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_EXPERTS = 65_535
 MOST_LAYERS = 4096
+MOST_GAPS = 65_536
 SHORT_PREFILL = 2  # recorded prompt tokens at which a prefix-cache hit is likely
 DOMINANT_SHARE = 0.95
 
@@ -130,9 +131,12 @@ def read_units(
     if not parts:
         raise InputError(f"{units[0].path}: no query could be read" if units else "no query")
     lengths = np.array([part.shape[0] for part in parts])
-    ids = np.concatenate(parts)
     position = np.concatenate([np.arange(n) for n in lengths])
-    experts = options.num_experts or int(ids.max()) + 1
+    experts = options.num_experts or max(int(part.max()) for part in parts) + 1
+    # Every file was checked by itself, so the columns are packed without another look or copy.
+    dtype = id_dtype(experts, with_missing=False)
+    ids = np.concatenate(parts, dtype=dtype, casting="unsafe")
+    ids.setflags(write=False)
     meta: dict[str, Any] = {
         "num_experts_from": "given" if options.num_experts else "largest id seen + 1",
         "requests": len(parts),
@@ -140,10 +144,8 @@ def read_units(
     }
     meta["warnings"] = _warnings(ids, layers or (), meta, experts)
     labels, codes = np.unique([units[number].label for number in kept], return_inverse=True)
-    # Every file was checked by itself, so the columns are packed without another look.
-    dtype = id_dtype(experts, with_missing=False)
     return RoutingTrace(
-        expert_ids=ids.astype(dtype),
+        expert_ids=ids,
         num_experts=experts,
         layer_ids=layers,
         request=np.repeat(np.array(kept, dtype=np.int32), lengths),
@@ -191,6 +193,7 @@ class _Space:
         self.ids = np.zeros(0, dtype=np.uint16)
         self.keys = np.zeros(MOST_LAYERS, dtype=np.int64)
         self.stamps = np.full(MOST_EXPERTS + 1, -1, dtype=np.int64)
+        self.gaps = np.zeros((MOST_GAPS, 2), dtype=np.uint64)
         self.shape = np.zeros(7, dtype=np.int64)
 
     def hold(self, size: int) -> None:
@@ -204,7 +207,7 @@ def _read_regular(
     file: Path, num_experts: int, space: _Space
 ) -> tuple[NDArray[np.uint16], tuple[int, ...], int] | None:
     """Read a query as the data set writes them; None for any other, good or bad."""
-    from moeplace.traces.importers.chaos_kernels import PADDING, read_query
+    from moeplace.traces.importers.chaos_kernels import PADDING, read_query, words_of
 
     try:
         with file.open("rb", buffering=0) as stream:
@@ -216,7 +219,9 @@ def _read_regular(
             text[size:] = 0
     except OSError:
         return None
-    if read_query(text, space.ids, space.keys, space.stamps, space.shape):
+    if read_query(
+        text, words_of(text), space.gaps, space.ids, space.keys, space.stamps, space.shape
+    ):
         space.stamps.fill(-1)
         return None
     steps, layers, prompt, width, known, count, _ = (int(n) for n in space.shape)
@@ -293,10 +298,11 @@ def _warnings(
         warnings.append(
             f"the files do not say how many experts there are; {experts} is the largest id + 1"
         )
-    for row, layer in enumerate(layers):
+    dominated = ids.shape[2] == 1 and ids.shape[0] > 1
+    for row, layer in enumerate(layers if dominated else ()):
         counts = np.bincount(ids[:, row].ravel())
         top = int(counts.argmax())
-        if counts[top] > DOMINANT_SHARE * ids.shape[0] and ids.shape[0] > 1 and ids.shape[2] == 1:
+        if counts[top] > DOMINANT_SHARE * ids.shape[0]:
             warnings.append(
                 f"layer {layer} sends {counts[top] / ids.shape[0]:.1%} of the tokens to expert "
                 f"{top}: check it before drawing conclusions"
