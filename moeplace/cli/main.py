@@ -30,6 +30,7 @@ from moeplace.cli.commands import (
     plan,
     prefill_aware,
     replay,
+    rerun,
     solve,
     solvers,
     sweep,
@@ -195,6 +196,7 @@ for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
 for command in (replay.replay, plan.plan, disaggregate.disaggregate):
     app.command()(command)
-app.command()(config.init)
+for command in (config.init, rerun.rerun):
+    app.command()(command)
 for group in (config.app, trace.app, hw.app, model.app, instance.app):
     app.add_typer(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 INTERRUPTED = 130  # exit code after Ctrl-C
+# Who else hears of the documents that are shown: a run folder keeps them.
+heard: ContextVar[Callable[[Any], None] | None] = ContextVar("heard", default=None)
 
 
 class Format(StrEnum):
@@ -55,6 +58,8 @@ class Output:
         draw
             Prints the table with `table` and `line`.
         """
+        if (hear := heard.get()) is not None:
+            hear(document)
         if self.format is Format.json:
             print(json_text(document))
         elif self.format is Format.csv:

@@ -22,6 +22,7 @@ from moeplace.cli.options import (
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
+from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
 from moeplace.parallel import Workers
 
@@ -32,6 +33,7 @@ PROBLEM = "problem"  # what the problem given by options is called
 MEASURES = ("value", "time")
 
 
+@keeps_run
 @takes_problem
 def compare(
     problem_options: ProblemOptions,

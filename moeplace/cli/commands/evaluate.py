@@ -16,8 +16,10 @@ from moeplace.cli.options import (
     takes_problem,
 )
 from moeplace.cli.output import Format, Output
+from moeplace.cli.runs.command import keeps_run
 
 
+@keeps_run
 @takes_problem
 def evaluate(
     problem_options: ProblemOptions,

@@ -17,6 +17,7 @@ from moeplace.cli.options import (
     group,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
+from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import CheckFailedError, InfeasibleError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def show(name: NameArgument, format: FormatOption = Format.table) -> None:
 
 
 @app.command()
+@keeps_run
 def solve(
     name: NameArgument,
     solver: SolverOption = "auto",

@@ -9,6 +9,7 @@ import typer
 
 from moeplace.cli.options import INSTANCE, OUTPUT, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
+from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def _of(panel: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
+@keeps_run
 def replay(
     model: Annotated[
         str | None, _of(INSTANCE, "--model", "-m", metavar="M", help="Model. Required.")

@@ -23,10 +23,12 @@ from moeplace.cli.options import (
     takes_problem,
 )
 from moeplace.cli.output import INTERRUPTED, Format, Output
+from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import InfeasibleError, UsageError
 from moeplace.parallel import Workers
 
 
+@keeps_run
 @takes_problem
 def solve(
     problem_options: ProblemOptions,

@@ -9,6 +9,7 @@ import typer
 
 from moeplace.cli.options import FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
+from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_AXES = "link_GBps,redundant"
 
 
+@keeps_run
 def sweep(
     model: Annotated[str, typer.Option("--model", "-m", metavar="M,..", help="Models.")],
     hw: Annotated[str, typer.Option("--hw", metavar="H,..", help="Systems.")],

@@ -8,6 +8,7 @@ import typer
 
 from moeplace.cli.options import FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
+from moeplace.cli.runs.command import keeps_run
 
 if TYPE_CHECKING:
     from moeplace.replay.wafer.study import WaferReport
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT = "base,ep,pred,allo,allo+pred,moeplace"
 
 
+@keeps_run
 def wafer(
     model: Annotated[str, typer.Option("--model", "-m", metavar="M", help="Model.")],
     hw: Annotated[str, typer.Option("--hw", metavar="H", help="Wafer or mesh:RxC.")] = "wafer",

@@ -56,21 +56,20 @@ def toml_value(value: Any) -> str:
 
 
 def _form(option: ConfigOption) -> tuple[Any, ...]:
-    """Return what makes two options one: a path means what its command says about it."""
-    meaning = option.help if option.kind == "path" else ""
-    return (option.kind, option.choices, option.multiple, meaning, option.default)
+    return (option.kind, option.choices, option.multiple, option.default)
 
 
 def _usual(options: list[ConfigOption]) -> ConfigOption | None:
     """Return the form of an option that can stand once for all commands, None without one.
 
-    A built-in value that is written down must be that of every command.
+    A built-in value that is written down must be that of every command; a path never is shared,
+    since what is read or written there depends on the command.
     """
     forms = [_form(option) for option in options]
     usual = max(forms, key=forms.count)
-    if forms.count(usual) < SHARED or (usual[-1] is not None and set(forms) != {usual}):
-        return None
-    return options[forms.index(usual)]
+    found = options[forms.index(usual)]
+    differs = found.default is not None and set(forms) != {usual}
+    return None if forms.count(usual) < SHARED or differs or found.kind == "path" else found
 
 
 def _section(name: str, about: str, options: Iterable[ConfigOption]) -> str:
