@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moeplace.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from moeplace.cli.options import ProblemOptions
     from moeplace.hwmodels import System
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
     from moeplace.traces import RoutingTrace, Workload
 
-DEFAULT_FRACTION = 0.5
 AUTO = "auto"
 
 
@@ -87,7 +85,7 @@ def build_problem(
     }
     if options.robust is not None:
         return _robust(options, model, system, settings)
-    workload, holdout = read_workload(options, model)
+    workload, holdout = read_workload(options, model, note)
     found = workload.keys() if isinstance(workload, dict) else {workload.phase}
     if phase is not None and phase not in found and None not in found:
         note(
@@ -161,14 +159,18 @@ def _robust(
 
 
 def read_workload(
-    options: ProblemOptions, model: ModelSpec
+    options: ProblemOptions, model: ModelSpec, note: Callable[[str], None] | None = None
 ) -> tuple[Workload | dict[str, Workload], dict[str, Any]]:
     """Return the workload, by phase where phases are known, and what is held out of it."""
+    from moeplace.cli.token_workloads import opened_traces, split_trace
     from moeplace.traces import RoutingTrace, default_trace, default_workloads
     from moeplace.traces.sources import join_traces, load_source
 
     sources: list[RoutingTrace | Workload]
     if options.trace:
+        with opened_traces(options.trace, model, note) as stored:
+            if stored is not None:
+                return split_trace(stored, options, model, note)
         sources = [load_source(name, num_experts=model.num_experts) for name in options.trace]
     else:
         shipped = default_trace(model.name)
@@ -183,7 +185,7 @@ def read_workload(
             "give files of one kind"
         )
     if traces:
-        return _split(join_traces(traces), options, model)
+        return split_trace(join_traces(traces), options, model, note)
     if options.holdout not in (None, "none"):
         raise UsageError(
             "--holdout needs a trace of tokens; this workload is known by its loads alone"
@@ -198,71 +200,6 @@ def _loads_by_phase(loads: list[Workload]) -> Workload | dict[str, Workload]:
         return join_loads(loads)
     phases = dict.fromkeys(str(workload.phase) for workload in loads)
     return {p: join_loads([w for w in loads if w.phase == p]) for p in phases}
-
-
-def _split(
-    trace: RoutingTrace, options: ProblemOptions, model: ModelSpec
-) -> tuple[Workload | dict[str, Workload], dict[str, Any]]:
-    from moeplace.traces import RoutingTrace
-    from moeplace.traces.sources import load_source
-
-    choice, anchored = options.holdout, options.execution == "stay"
-    if choice == "none":
-        return _by_phase(trace, anchored), {}
-    fraction = DEFAULT_FRACTION if choice is None else _fraction(choice)
-    if choice is not None and fraction is None:
-        held = load_source(choice, num_experts=model.num_experts)
-        if not isinstance(held, RoutingTrace):
-            raise UsageError(f"--holdout {choice}: it holds loads alone; give a trace of tokens")
-        fit, by = trace, "file"
-        share = held.num_tokens / max(1, held.num_tokens + fit.num_tokens)
-    else:
-        share = DEFAULT_FRACTION if fraction is None else fraction
-        by = "request" if _has_requests(trace) else "block"
-        fit, held = trace.split(share, by, options.seed)
-    workload, other = _by_phase(fit, anchored), _by_phase(held, anchored)
-    reported = _of_phase(other, options.phase or _first_phase(workload))
-    return workload, {"holdout": reported, "holdout_by": by, "holdout_fraction": share}
-
-
-def _fraction(text: str) -> float | None:
-    """Return the number in --holdout, or None if it is the name of a file."""
-    try:
-        value = float(text)
-    except ValueError:
-        if not Path(text).exists() and "/" not in text and "." not in text:
-            raise UsageError(f"--holdout {text!r}: give a fraction, a file or none") from None
-        return None
-    if not 0 < value < 1:
-        raise UsageError(f"--holdout {text}: a fraction must lie between 0 and 1, or say none")
-    return value
-
-
-def _has_requests(trace: RoutingTrace) -> bool:
-    return trace.request is not None and trace.request.min() != trace.request.max()
-
-
-def _by_phase(trace: RoutingTrace, anchored: bool) -> Workload | dict[str, Workload]:
-    """Return the workload of each phase the trace has, or one for all of it."""
-    from moeplace.traces import PHASES, Workload
-
-    if trace.phase is None:
-        return Workload.from_trace(trace, anchored=anchored)
-    held = [name for code, name in enumerate(PHASES) if (trace.phase == code).any()]
-    return {phase: Workload.from_trace(trace, phase=phase, anchored=anchored) for phase in held}
-
-
-def _first_phase(workload: Workload | Mapping[str, Workload]) -> str | None:
-    """Return the phase that `make_problem` takes when the user names none."""
-    if not isinstance(workload, dict):
-        return None
-    return "prefill" if "prefill" in workload else str(next(iter(workload)))
-
-
-def _of_phase(workload: Workload | dict[str, Workload], phase: str | None) -> Workload:
-    if not isinstance(workload, dict):
-        return workload
-    return workload.get(phase or "", next(iter(workload.values())))
 
 
 def _nothing_shipped(model: str) -> str:

@@ -77,38 +77,74 @@ def reduce_trace(
     InputError
         If it holds no tokens, is corrupt, or does not record phases though one is asked for.
     """
-    from moeplace.traces.coactivation_kernels import count_loads
-
-    counts = np.zeros((1, trace.num_layers, trace.num_experts), np.int64)
-    transitions = np.zeros((max(trace.num_layers - 1, 0), trace.num_experts, trace.num_experts))
-    sample = _Sample(max_tokens, anchored)
-    phases: set[int] = set()
-    tokens = 0
+    reducer = Reducer(trace, max_tokens, anchored)
     for chunk in trace_chunks(trace, phase):
-        count_loads(chunk.expert_ids, np.zeros(chunk.num_tokens, np.int64), counts)
-        transitions += anchor_transitions(anchor_experts(chunk), trace.num_experts)
-        sample.add(chunk, tokens)
-        tokens += chunk.num_tokens
-        phases |= set() if chunk.phase is None else set(np.unique(chunk.phase).tolist())
+        reducer.add(chunk)
         if on_tokens is not None:
-            on_tokens(tokens)
-    if not tokens:
-        raise InputError(f"trace {trace.name!r} holds no tokens")
-    kept = sample.tokens()
-    load = counts[0].astype(np.float64)
-    sets = [
-        unique_token_sets(kept.expert_ids[:, row], kept.missing, trace.num_experts)
-        for row in range(trace.num_layers)
-    ]
-    if kept.num_tokens < tokens:
-        sets = [_raked(s, row, trace.top_k) for s, row in zip(sets, load, strict=True)]
-    chained = anchored_sets(kept, anchor_experts(kept)) if anchored else None
-    if chained is not None and kept.num_tokens < tokens:
-        scale = tokens / kept.num_tokens
-        chained = tuple(replace(part, weight=part.weight * scale) for part in chained)
-    return Reduced(
-        load, transitions, tuple(sets), chained, frozenset(phases), tokens, kept.num_tokens
-    )
+            on_tokens(reducer.tokens)
+    return reducer.finish()
+
+
+class Reducer:
+    """Counts that grow chunk by chunk.
+
+    Parameters
+    ----------
+    trace
+        What the chunks are of.
+    max_tokens
+        Tokens to keep for the token sets.
+    anchored
+        Whether to keep anchored sets too.
+    """
+
+    def __init__(self, trace: Trace, max_tokens: int, anchored: bool) -> None:
+        layers, experts = trace.num_layers, trace.num_experts
+        self.tokens = 0
+        self._name, self._top_k, self._anchored = trace.name, trace.top_k, anchored
+        self._counts = np.zeros((1, layers, experts), np.int64)
+        self._transitions = np.zeros((max(layers - 1, 0), experts, experts))
+        self._sample = _Sample(max_tokens, anchored)
+        self._phases: set[int] = set()
+
+    def add(self, chunk: RoutingTrace) -> None:
+        """Count some more tokens."""
+        from moeplace.traces.coactivation_kernels import count_loads
+
+        count_loads(chunk.expert_ids, np.zeros(chunk.num_tokens, np.int64), self._counts)
+        self._transitions += anchor_transitions(anchor_experts(chunk), self._counts.shape[2])
+        self._sample.add(chunk, self.tokens)
+        self.tokens += chunk.num_tokens
+        self._phases |= set() if chunk.phase is None else set(np.unique(chunk.phase).tolist())
+
+    def finish(self) -> Reduced:
+        """Return the counts.
+
+        Raises
+        ------
+        InputError
+            If there was no token.
+        """
+        if not self.tokens:
+            raise InputError(f"trace {self._name!r} holds no tokens")
+        kept = self._sample.tokens()
+        load = self._counts[0].astype(np.float64)
+        sets = [
+            unique_token_sets(kept.expert_ids[:, row], kept.missing, load.shape[1])
+            for row in range(load.shape[0])
+        ]
+        sampled = kept.num_tokens < self.tokens
+        if sampled:
+            sets = [_raked(s, row, self._top_k) for s, row in zip(sets, load, strict=True)]
+        chained = anchored_sets(kept, anchor_experts(kept)) if self._anchored else None
+        if chained is not None and sampled:
+            scale = self.tokens / kept.num_tokens
+            chained = tuple(replace(part, weight=part.weight * scale) for part in chained)
+        phases = frozenset(self._phases)
+        transitions = self._transitions
+        return Reduced(
+            load, transitions, tuple(sets), chained, phases, self.tokens, kept.num_tokens
+        )
 
 
 class _Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moeplace.traces.importers.options import ImportOptions
+    from moeplace.traces.stored import StoredTrace
     from moeplace.traces.workload import Workload
 
 NAMES_SHOWN = 3  # of files taken together, in the name of what they make
@@ -91,6 +93,40 @@ def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         name=_joined_name([trace.name for trace in traces]),
         **columns,
     )
+
+
+def join_stored(traces: Sequence[StoredTrace]) -> StoredTrace:
+    """Put stored traces of one model one after the other without reading their tokens.
+
+    Requests stay apart. A column is kept if every trace has it.
+
+    Raises
+    ------
+    InputError
+        If experts, top_k or layers differ.
+    """
+    first, *others = traces
+    parts, offset = list(first.parts), _next_request(first) if others else 0
+    for other in others:
+        ours = (first.num_experts, first.top_k, first.num_layers, first.layer_ids)
+        if ours != (other.num_experts, other.top_k, other.num_layers, other.layer_ids):
+            raise InputError(
+                f"traces {first.name!r} and {other.name!r} differ in experts, top_k or layers; "
+                "join traces of one model and the same layers"
+            )
+        parts += [replace(p, request_offset=p.request_offset + offset) for p in other.parts]
+        offset += _next_request(other)
+    return replace(
+        first,
+        parts=tuple(parts),
+        columns=frozenset.intersection(*(trace.columns for trace in traces)),
+        domains=tuple(dict.fromkeys(name for trace in traces for name in trace.domains)),
+        name=_joined_name([trace.name for trace in traces]),
+    )
+
+
+def _next_request(trace: StoredTrace) -> int:
+    return int(trace.request_numbers().max(initial=-1)) + 1
 
 
 def join_loads(workloads: Sequence[Workload]) -> Workload:

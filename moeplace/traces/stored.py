@@ -18,6 +18,8 @@ from moeplace.traces.trace import PHASES, RoutingTrace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 CHUNK_IDS = 1 << 23  # expert ids in a chunk
 
 
@@ -101,6 +103,28 @@ class StoredTrace:
                 picked = chunk if phase is None else _of_phase(chunk, phase)
                 if picked.num_tokens:
                     yield picked
+
+    def request_numbers(self) -> NDArray[np.int32]:
+        """Return the request numbers, ascending; none where they are not recorded.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or corrupt.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found = np.zeros(0, dtype=np.int32)
+        for part in self.parts if "request" in self.columns else ():
+            try:
+                column = pq.read_table(part.file, columns=["request"], partitioning=None)[0]
+            except (pa.ArrowException, OSError, ValueError) as error:
+                text = f"{part.file}: not readable Parquet ({first_line(error)})"
+                raise InputError(text) from error
+            numbers = np.unique(column.to_numpy()).astype(np.int32)
+            found = np.union1d(found, numbers + np.int32(part.request_offset))
+        return found
 
     def load(self) -> RoutingTrace:
         """Return all of it in memory."""

@@ -13,7 +13,7 @@ import numpy as np
 from moeplace.errors import InputError, UsageError
 from moeplace.files import atomic_write
 from moeplace.traces.parquet import META, trace_metadata, write_parquet_file
-from moeplace.traces.stored import concatenated, records, trace_chunks
+from moeplace.traces.stored import StoredTrace, concatenated, records, trace_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -270,6 +270,8 @@ def write_chunks(chunks: Iterator[RoutingTrace], output: str | Path, *, name: st
 
 def request_numbers(trace: Trace) -> NDArray[np.int32]:
     """Return the request numbers of a trace, ascending."""
+    if isinstance(trace, StoredTrace):
+        return trace.request_numbers()
     found: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
     for chunk in trace_chunks(trace):
         if chunk.request is not None:

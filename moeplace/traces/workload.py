@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from moeplace.models import ModelSpec
     from moeplace.traces.anchors import AnchoredSets
+    from moeplace.traces.reduce import Reduced
     from moeplace.traces.stored import StoredTrace
     from moeplace.traces.token_sets import TokenSets
     from moeplace.traces.trace import RoutingTrace
@@ -441,12 +442,31 @@ def _from_pass(
         anchored=anchored,
         on_tokens=on_tokens,
     )
+    if phase is None and len(found.phases) == 1:
+        phase = PHASES[min(found.phases)]
+    return workload_of(trace, found, phase, name)
+
+
+def workload_of(
+    trace: RoutingTrace | StoredTrace, found: Reduced, phase: str | None, name: str | None = None
+) -> Workload:
+    """Return what was counted in tokens of a trace as a workload.
+
+    Parameters
+    ----------
+    trace
+        Says layers, top_k and source.
+    found
+        The counts.
+    phase
+        Phase of the tokens, None for a mixture.
+    name
+        What to call it; the name of the trace by default.
+    """
     source = str(trace.meta.get("source", ""))
     if found.sampled < found.tokens:
         note = f"token sets from {found.sampled:,} of {found.tokens:,} tokens"
         source = f"{source}; {note}" if source else note
-    if phase is None and len(found.phases) == 1:
-        phase = PHASES[min(found.phases)]
     return Workload(
         load=found.load,
         top_k=trace.top_k,

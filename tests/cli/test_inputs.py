@@ -175,3 +175,40 @@ def test_unknown_workload_names_the_models_that_have_one(moeplace):
     assert done.exit_code == 3
     assert "--trace" in done.stderr
     assert "deepseek-v3" in done.stderr
+
+
+def test_a_parquet_folder_is_not_loaded(build, tiny, monkeypatch):
+    """A stored trace is reduced in one pass to the problem that the same trace in memory makes."""
+    from moeplace.traces import StoredTrace, load_trace, save_trace
+
+    save_trace(load_trace("trace.npz"), "stored")
+    expected = [build(), build(holdout="none", phase="decode"), build(holdout="trace.npz")]
+    monkeypatch.setattr(StoredTrace, "load", None)
+    changes = ({}, {"holdout": "none", "phase": "decode"}, {"holdout": "stored"})
+    for problem, change in zip(expected, changes, strict=True):
+        found = build(trace=["stored"], **change)
+        assert found.fingerprint == problem.fingerprint
+        assert (found.holdout is None) == (problem.holdout is None)
+        if found.holdout is not None:
+            assert found.holdout.fingerprint() == problem.holdout.fingerprint()
+            assert found.holdout_fraction == problem.holdout_fraction
+
+
+def test_a_large_recording_is_imported_first(build, tiny, monkeypatch):
+    """Above a size, recordings of other formats go through a temporary Parquet folder."""
+    from moeplace.cli import token_workloads
+
+    rng = np.random.default_rng(0)
+    layers = build().model.moe_layers
+    rows = [[rng.permutation(8)[:2].tolist() for _ in layers] for _ in range(40)]
+    steps = [{str(n): [row[i]] for i, n in enumerate(layers)} for row in rows]
+    for number in range(3):
+        path = tiny / "tree" / "subject" / f"{number}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(steps[number:]))
+    expected = build(trace=["tree"])
+    monkeypatch.setattr(token_workloads, "LARGE_BYTES", 0)
+    found = build(trace=["tree"])
+    assert any("imported first" in note for note in build.notes)
+    assert found.fingerprint == expected.fingerprint
+    assert found.holdout.fingerprint() == expected.holdout.fingerprint()
