@@ -59,6 +59,7 @@ def moeplace(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     """Return a function that runs the command line in the folder `tiny`."""
     monkeypatch.chdir(tiny)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tiny / "home"))
     runner = CliRunner()
     return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
 

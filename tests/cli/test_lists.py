@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from moeplace.cli.installation import EXTRAS
+from moeplace.models import list_models
 from moeplace.traces import load_trace, load_workload
 
 
@@ -151,18 +156,37 @@ def test_solvers(moeplace):
 
 def test_doctor(moeplace):
     """All backends solve a model of one variable here, CBC and HiGHS beside OR-Tools included."""
-    done = moeplace("doctor", "--format", "json")
-    checks = json.loads(done.stdout)
+    done = moeplace("doctor", "--json")
+    document = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert all(check["ok"] for check in checks.values())
-    assert {"ortools CP-SAT", "PuLP CBC", "SciPy HiGHS beside ortools"} <= checks.keys()
+    assert document["schema"] == "moeplace.doctor/1"
+    assert document["ok"] is True
+    assert {"ortools CP-SAT", "PuLP CBC", "SciPy HiGHS beside ortools"} == set(document["backends"])
+    assert all(check["status"] == "ok" for check in document["backends"].values())
+    assert document["machine"]["memory"]["GiB"] > 0.1
+    assert document["data"]["shipped data"]["models"] == len(list_models())
+    assert json.loads(moeplace("doctor", "--format", "json").stdout).keys() == document.keys()
 
 
 def test_doctor_finds_what_is_missing(moeplace, monkeypatch):
-    """A backend that fails is shown and leaves with 6."""
+    """A backend that fails is shown and leaves with 7; a missing extra says what it would give."""
     monkeypatch.setattr(
         "moeplace.formulations.backends.check_backends", lambda: {"PuLP CBC": (False, "no CBC")}
     )
+    monkeypatch.setattr("moeplace.cli.installation.EXTRAS", {"moon": (("no-such",), "cheese")})
     done = moeplace("doctor")
-    assert done.exit_code == 6
+    assert done.exit_code == 7
+    assert "PuLP CBC" in done.stderr
     assert "no CBC" in done.stdout
+    assert "pip install 'moeplace[moon]' gives cheese" in done.stdout
+
+
+def test_doctor_knows_the_extras():
+    """Every extra that users install is examined, with the packages that pyproject names."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = {
+        extra: tuple(re.split("[<>=!]", one)[0] for one in needs)
+        for extra, needs in project["optional-dependencies"].items()
+        if extra not in ("all", "dev", "test", "lint", "docs")
+    }
+    assert {extra: packages for extra, (packages, _) in EXTRAS.items()} == wanted

@@ -33,13 +33,14 @@ def test_the_commands_of_this_release():
     """All rooms of the house are open."""
     alone = (
         "solve compare evaluate bound verify solvers sweep export check convert plan replay buffer "
-        "gating wafer doctor"
+        "gating wafer doctor init rerun"
     )
     groups = {
         "trace": "import info stats insights synth convert split merge sample window collect",
         "hw": "list show validate calibrate import",
         "model": "list show",
         "instance": "list show solve check",
+        "config": "show",
     }
     wanted = {(name,) for name in alone.split()}
     wanted |= {(group, name) for group, names in groups.items() for name in names.split()}

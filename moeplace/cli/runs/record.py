@@ -123,9 +123,10 @@ def record(
 def command_words(context: typer.Context) -> tuple[str, ...]:
     """Return the words of the command, without the program's name."""
     words: list[str] = []
-    while context.parent is not None:
-        words.insert(0, str(context.info_name))
-        context = context.parent
+    at: Any = context
+    while at.parent is not None:
+        words.insert(0, str(at.info_name))
+        at = at.parent
     return tuple(words)
 
 
@@ -142,7 +143,7 @@ class _Tape:
     def running(cls, folder: Path) -> Iterator[_Tape]:
         tape = cls(folder)
         before, token = sys.stdout, heard.set(tape.documents.append)
-        sys.stdout = _Both(before, tape.text)  # type: ignore[assignment]
+        sys.stdout = _Both(before, tape.text)
         try:
             yield tape
         finally:
