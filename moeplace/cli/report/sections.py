@@ -1,0 +1,269 @@
+"""Parts of the page that need no script: headline, comparison, sensitivities, provenance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moeplace.cli.report.bars import around_zero, stacked
+from moeplace.cli.report.gather import label_of
+from moeplace.cli.report.markup import Html, join, tag
+from moeplace.cli.report.tables import Cell, Column, table
+from moeplace.cli.report.words import (
+    TERMS,
+    headline,
+    milliseconds,
+    percent,
+    value_text,
+    where_time_goes,
+)
+from moeplace.formulations.result import relative_gap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from moeplace.cli.report.gather import Gathered
+    from moeplace.cli.report.sensitivity import Effect
+
+DASH = "–"
+
+
+def section(identifier: str, title: str, *content: object) -> Html:
+    """Return a landmark with a heading."""
+    return tag(
+        "section",
+        tag("h2", title, id=f"h-{identifier}"),
+        *content,
+        id=identifier,
+        aria_labelledby=f"h-{identifier}",
+    )
+
+
+def headline_section(gathered: Gathered) -> Html:
+    """Return the figure that counts, what it means, and the baselines beside it."""
+    objective, score = gathered.document["objective"], gathered.found.score
+    gap = objective["gap"]
+    figures = [
+        ("step time", milliseconds(score.step_time_s)),
+        ("gap to the proven bound", DASH if gap is None else percent(gap)),
+        ("balancedness", f"{score.balancedness:.3f}"),
+    ]
+    if objective["name"] != "time":
+        figures.insert(0, (objective["name"], f"{objective['value']:,.0f}"))
+    lines = headline(gathered)
+    return tag(
+        "section",
+        tag("h2", "In short", id="h-short", class_="unseen"),
+        tag("p", " ".join(lines), class_="lead"),
+        tag(
+            "dl",
+            *(tag("div", tag("dt", name), tag("dd", text)) for name, text in figures),
+            class_="figures",
+        ),
+        _short_table(gathered),
+        tag("p", where_time_goes(gathered), " ", _duplicates(gathered), class_="soft"),
+        id="short",
+        aria_labelledby="h-short",
+    )
+
+
+def _duplicates(gathered: Gathered) -> str:
+    layers = gathered.problem.num_layers
+    told = [
+        f"{label_of(name, gathered.document)} holds an expert twice on a rank in {count} of "
+        f"{layers} layers."
+        for name, count in gathered.document["layers_with_duplicates"].items()
+        if count
+    ]
+    return " ".join(told)
+
+
+def _short_table(gathered: Gathered) -> Html:
+    """Draw contiguous, random, EPLB and the placement as bars of their terms, with the bound."""
+    document = gathered.document
+    scores = {label_of(key, document): score for key, score in gathered.baselines.items()}
+    scores[gathered.found.label] = gathered.found.score
+    bound = document["objective"]["lower_bound"] if gathered.problem.objective == "time" else None
+    most = max(score.step_time_s for score in scores.values())
+    rows = [
+        [
+            name,
+            stacked([(term, getattr(score, f"{term}_s")) for term in TERMS], most, bound),
+            Cell(milliseconds(score.step_time_s), score.step_time_s),
+            *(Cell(milliseconds(v), v) for v in (getattr(score, f"{t}_s") for t in TERMS)),
+        ]
+        for name, score in scores.items()
+    ]
+    if bound is not None:
+        rows.append(
+            [
+                "proven bound",
+                stacked([], most, bound),
+                Cell(milliseconds(bound), bound),
+                *(_bound_term(document, term) for term in TERMS),
+            ]
+        )
+    columns = (
+        Column("placement"),
+        Column("time of a step", "picture"),
+        Column("step", "number"),
+        *(Column(term, "number") for term in TERMS),
+    )
+    legend = tag(
+        "p",
+        *(
+            tag("span", tag("span", class_=f"key {term}", aria_hidden="true"), term)
+            for term in TERMS
+        ),
+        tag("span", tag("span", class_="key mark", aria_hidden="true"), "proven bound")
+        if bound is not None
+        else None,
+        class_="legend",
+    )
+    strong = (len(scores) - 1,)
+    return join(table("Time of a step by term", columns, rows, strong=strong), legend)
+
+
+def _bound_term(document: Mapping[str, Any], term: str) -> Cell:
+    value = document["objective"]["bound"]["terms"].get(f"{term}_s")
+    return Cell(DASH) if value is None else Cell(milliseconds(value), value)
+
+
+def comparison_rows(gathered: Gathered) -> list[dict[str, Any]]:
+    """Return solver, value, gap and more, for the baselines, the result and given comparisons."""
+    bound = gathered.document["objective"]["lower_bound"]
+    rows = [
+        {
+            "solver": label_of(key, gathered.document),
+            "value": score.objective,
+            "balancedness": score.balancedness,
+            "runtime_s": None,
+            "status": "baseline",
+            "ours": False,
+        }
+        for key, score in gathered.baselines.items()
+    ]
+    evaluated = gathered.document["solver"] == "evaluate"
+    rows.append(
+        {
+            "solver": gathered.found.label,
+            "value": gathered.found.score.objective,
+            "balancedness": gathered.found.score.balancedness,
+            "runtime_s": None if evaluated else gathered.document["runtime_s"],
+            "status": gathered.document["status"],
+            "ours": True,
+        }
+    )
+    for comparison in gathered.comparisons:
+        rows += [
+            {
+                "solver": f"{row['solver']} (seed {row['seed']})",
+                "value": row["value"],
+                "balancedness": row["balancedness"],
+                "runtime_s": row["runtime_s"],
+                "status": row["status"],
+                "ours": False,
+            }
+            for row in comparison["rows"]
+            if row["value"] is not None
+        ]
+    for row in rows:
+        row["gap"] = relative_gap(float(row["value"]), bound)
+    return rows
+
+
+def comparison_section(gathered: Gathered) -> Html:
+    """Return every heuristic with its distance from the proven bound."""
+    name = gathered.problem.objective
+    rows = comparison_rows(gathered)
+    most = max((row["gap"] or 0.0 for row in rows), default=0.0)
+    columns = (
+        Column("placement"),
+        Column("time" if name == "time" else name, "number"),
+        Column("distance from the bound", "picture"),
+        Column("gap", "number"),
+        Column("balancedness", "number"),
+        Column("took", "number"),
+        Column("status"),
+    )
+    body = [
+        [
+            row["solver"],
+            Cell(value_text(name, row["value"]), row["value"]),
+            DASH if row["gap"] is None else stacked([("compute", row["gap"])], most),
+            Cell(DASH if row["gap"] is None else percent(row["gap"]), row["gap"]),
+            Cell(DASH if row["balancedness"] is None else f"{row['balancedness']:.3f}",
+                 row["balancedness"]),
+            Cell(DASH if row["runtime_s"] is None else f"{row['runtime_s']:.1f} s",
+                 row["runtime_s"]),
+            row["status"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    strong = [number for number, row in enumerate(rows) if row["ours"]]
+    content = table("Every placement with its gap to the proven bound", columns, body,
+                    identifier="compared", strong=strong)  # fmt: skip
+    hint = None
+    if not gathered.comparisons:
+        hint = tag(
+            "p",
+            "More solvers: give the file of ",
+            tag("code", "moeplace compare … -o compare.json"),
+            " after the result.",
+            class_="soft",
+        )
+    return section(
+        "against", "Against the proven bound",
+        tag("p", "The gap says how much better any placement could be at most: "
+            "(value − bound) / value.", class_="soft"),
+        content, hint,
+    )  # fmt: skip
+
+
+def help_section(effects: Sequence[Effect]) -> Html:
+    """Return what each change would bring, from the model."""
+    known = [abs(effect.per_token) for effect in effects if effect.per_token is not None]
+    most = max(known, default=0.0)
+    columns = (
+        Column("change"),
+        Column("less time ← → more time", "picture"),
+        Column("time per token", "number"),
+        Column("step", "number"),
+        Column("how"),
+    )
+    how = {
+        "hardware": "same placement, scored again",
+        "software": "same placement, scored again",
+        "batch": "same placement, scored again",
+    }
+    body = []
+    for effect in effects:
+        change = effect.per_token
+        body.append(
+            [
+                effect.change,
+                DASH if change is None else around_zero(change, most),
+                Cell(DASH if change is None else _signed(change), change),
+                Cell(DASH, None)
+                if effect.step_time_s is None
+                else Cell(milliseconds(effect.step_time_s), effect.step_time_s),
+                effect.note or how.get(effect.kind, ""),
+            ]
+        )
+    return section(
+        "help",
+        "What would help next",
+        tag(
+            "p",
+            "One change at a time, worked out with the same model. Constants are made 10 % better, "
+            "not free: the question is which one the time hangs on.",
+            class_="soft",
+        ),
+        table("Effect of each change", columns, body, identifier="effects"),
+    )
+
+
+def _signed(change: float) -> str:
+    if abs(change) < 5e-5:
+        return "0.0 %"
+    text = percent(abs(change))
+    return f"−{text}" if change < 0 else f"+{text}"
