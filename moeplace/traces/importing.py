@@ -244,7 +244,7 @@ def _import_part(task: _Task) -> None:
     known: dict[str, Any] = {"bytes": task.size, "skipped": bad or [], "tokens": 0}
     if trace is not None and trace.num_tokens:
         trace = bind_layers(trace, task.options)
-        file = folder / f"part-{task.number:05d}.parquet"
+        file = folder / _part_name(task.number)
         meta = dict(trace.meta)
         warnings = [str(text) for text in meta.pop("warnings", ())]
         write_parquet_file(trace.replace(meta={}, name="part"), file)
@@ -262,6 +262,33 @@ def _import_part(task: _Task) -> None:
         }
     with atomic_write(_done_file(folder, task.number)) as done:
         done.write(json.dumps(known))
+
+
+def import_units(
+    number: int, importer: Importer, units: Sequence[Unit], options: ImportOptions, folder: Path
+) -> int:
+    """Write some pieces of a source as one part in a folder; return the bytes of its file.
+
+    Parameters
+    ----------
+    number
+        Number of the part.
+    importer
+        The format.
+    units
+        The pieces.
+    options
+        Facts that the files lack.
+    folder
+        Where the part goes.
+    """
+    _import_part(_Task(number, importer, tuple(units), options, str(folder)))
+    file = folder / _part_name(number)
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
 
 
 def bind_layers(trace: RoutingTrace, options: ImportOptions) -> RoutingTrace:

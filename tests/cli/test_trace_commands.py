@@ -46,6 +46,22 @@ def test_a_tree_streams_into_a_folder(tmp_path, run):
     assert json.loads(info.out)["requests"] == 3
 
 
+def test_an_estimate_writes_nothing(run):
+    """Import --estimate says the time on a cluster; without it a name is needed."""
+    given = ("trace", "import", str(TREE))
+    done = run(*given, "--estimate", "--machines", "4", "--jobs", "2", "--size-GB", "2",
+               "--storage-GBps", "1", "--format", "json")  # fmt: skip
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["machines"], found["jobs"], found["source_bytes"]) == (4, 2, 2_000_000_000)
+    assert found["wall_s"] >= 2.0
+    table = run(*given, "--estimate")
+    assert "rate of one worker" in table.out
+    missing = run(*given)
+    assert missing.code == 2
+    assert "-o" in missing.err
+
+
 def test_engines_need_their_cluster(tmp_path, run):
     """Dask without an address is an error, not a wait."""
     out = str(tmp_path / "made")

@@ -224,3 +224,19 @@ def test_a_dask_cluster_writes_the_same_bytes(tmp_path):
             process.terminate()
             process.wait()
     assert content(tmp_path / "one" / "out") == content(tmp_path / "two" / "out")
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_writes_the_same_bytes(tmp_path):
+    """Two Ray workers on this machine give the files of one process."""
+    ray = pytest.importorskip("ray")
+    tree = write_tree(tmp_path / "tree")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    run(tree, tmp_path / "one" / "out")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        run(tree, tmp_path / "two" / "out", Workers(jobs=2, engine="ray"))
+    finally:
+        ray.shutdown()
+    assert content(tmp_path / "one" / "out") == content(tmp_path / "two" / "out")

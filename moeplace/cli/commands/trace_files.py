@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import QuietOption
-from moeplace.cli.output import Output
+from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the c
 def import_(
     sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Files or folders.")],
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output", "-o", help="A folder (of any size); X.npz, X.parquet; loads: X.npz."
         ),
-    ],
+    ] = None,
     from_: FromOption = None,
     model: ModelOption = None,
     column: Annotated[
@@ -70,6 +70,26 @@ def import_(
     part_mib: Annotated[
         int, typer.Option(min=1, metavar="MIB", help="Source read for one part of a folder.")
     ] = 64,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Say what it would take; a few of the files are read, none written."
+        ),
+    ] = False,
+    machines: Annotated[
+        int, typer.Option(min=1, metavar="N", help="For --estimate: machines with --jobs each.")
+    ] = 1,
+    size_GB: Annotated[
+        float | None,
+        typer.Option("--size-GB", metavar="GB", help="For --estimate: SRC is a sample of so much."),
+    ] = None,
+    storage_GBps: Annotated[
+        float | None,
+        typer.Option(
+            "--storage-GBps", metavar="X", help="For --estimate: what storage reads for all."
+        ),
+    ] = None,
+    format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
     """Read recordings of a serving engine or a data set, check them and write one trace.
@@ -78,11 +98,20 @@ def import_(
 
     Example: moeplace trace import recorded/*.json --model deepseek-v3 -o loads.npz
     """
+    from moeplace.cli.import_estimate import show_estimate
     from moeplace.cli.trace_sources import import_options
     from moeplace.parallel import Workers
 
     options = import_options(model, column or (), top_k, skip_bad)
     workers = Workers(jobs, engine, scheduler)
+    if estimate:
+        out = Output(format, quiet)
+        show_estimate(
+            sources, from_, options, jobs, machines, size_GB, storage_GBps, part_mib, out
+        )
+        return
+    if output is None:
+        raise UsageError("give the trace a name with -o, or ask for an --estimate")
     if output.suffix == "" and not _hold_loads(sources, from_):
         _stream(sources, output, from_, options, workers, part_mib, quiet)
         return
