@@ -26,6 +26,14 @@ QuietOption = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT),
 ]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Add two sentences: what limits the result, and what is left to gain.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SolverOption = Annotated[
     str,
     typer.Option("--solver", help="Solver, see `moeplace solvers`.", rich_help_panel=SEARCH),

@@ -52,7 +52,7 @@ class Output:
         Parameters
         ----------
         document
-            What JSON shows.
+            What JSON shows; its sentences under ``explain`` follow the table.
         rows
             What CSV shows, one dictionary a line; the keys of all rows make the header.
         draw
@@ -66,6 +66,18 @@ class Output:
             print_csv(list(rows))
         else:
             draw()
+        self._explain(document)
+
+    def _explain(self, document: Any) -> None:
+        """Print the sentences of a document that is explained: below a table, beside CSV."""
+        sentences = document.get("explain", ()) if isinstance(document, dict) else ()
+        if self.format is Format.table and sentences:
+            self.line()
+        for text in sentences:
+            if self.format is Format.table:
+                self.line(text)
+            elif self.format is Format.csv:
+                self.note(text)
 
     def line(self, text: str = "", *, bold: bool = False, wrap: bool = True) -> None:
         """Print a line of text on stdout, wrapped to the width of the terminal or 80."""

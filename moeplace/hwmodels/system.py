@@ -239,8 +239,11 @@ class System:
         return dispatch, width * DTYPE_BYTES[self.combine_dtype]
 
     def weight_dtype(self, model: ModelSpec) -> str:
-        """Return the dtype the experts are stored and computed in: the model's, else bf16."""
-        return model.weight_dtype if model.weight_dtype in self.peak_tflops else "bf16"
+        """Return the dtype of the experts: the model's if the device has it, else bf16 or fp16."""
+        for dtype in (model.weight_dtype, "bf16"):
+            if dtype in self.peak_tflops:
+                return dtype
+        return "fp16"  # devices older than bf16
 
     def compute_constants(
         self, model: ModelSpec, phase: str, dtype: str | None = None

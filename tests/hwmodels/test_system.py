@@ -132,3 +132,9 @@ def test_system_can_be_sent_to_another_process() -> None:
     copy = pickle.loads(pickle.dumps(system))
     assert copy == system
     np.testing.assert_array_equal(copy.plan("multicast").uniform_use[0], before)
+
+
+def test_dtype_of_devices_without_bf16():
+    """A device that has neither the model's dtype nor bf16 computes in fp16."""
+    system = load_system("h100-sxm").replace(peak_tflops={"fp16": 125.0})
+    assert system.weight_dtype(load_model("deepseek-v3")) == "fp16"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from moeplace.cli.options import (
     BoundEffortOption,
     BoundLimitOption,
+    ExplainOption,
     FormatOption,
     ProblemOptions,
     QuietOption,
@@ -26,6 +27,7 @@ def bound(
     problem_options: ProblemOptions,
     bound_effort: BoundEffortOption = "fast",
     bound_time_limit: BoundLimitOption = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -57,6 +59,10 @@ def bound(
         "theorems": dict(found.theorems),
         "layer_lower_bound": found.layer_value.tolist(),
     }
+    if explain:
+        from moeplace.cli.explain.result import explain_bound
+
+        document["explain"] = explain_bound(document)
     layers = document["problem"]["layer_ids"] or range(problem.num_layers)
     rows = [
         {"layer": layer, "lower_bound": value}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import InputError, UsageError
 
@@ -76,6 +76,7 @@ def buffer(
         float, typer.Option("--keep", metavar="X", help="Share of full throughput good enough.")
     ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random rule.")] = 0,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -192,6 +193,10 @@ def buffer(
         "balances": reports,
         "rows": rows,
     }
+    if explain:
+        from moeplace.cli.explain.serving import explain_buffer
+
+        document["explain"] = explain_buffer(document)
     out.show(document, rows, lambda: _draw(document, sizes, out))
 
 

@@ -13,6 +13,7 @@ from moeplace.cli.options import (
     BoundEffortOption,
     BoundLimitOption,
     EngineOption,
+    ExplainOption,
     FormatOption,
     JobsOption,
     ProblemOptions,
@@ -114,6 +115,7 @@ def compare(
             rich_help_panel=OUTPUT,
         ),
     ] = "value",
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -166,6 +168,10 @@ def compare(
             workers=workers,
         )
     document = found.to_dict()
+    if explain:
+        from moeplace.cli.explain.comparison import explain_comparison
+
+        document["explain"] = explain_comparison(document)
     if output is not None:
         from moeplace.formulations.study.write import save_study
 

@@ -10,6 +10,7 @@ import typer
 from moeplace.cli.options import (
     INSTANCE,
     OUTPUT,
+    ExplainOption,
     FormatOption,
     QuietOption,
     SolverOption,
@@ -76,6 +77,7 @@ def disaggregate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -116,6 +118,10 @@ def disaggregate(
             save_placement(placement, path, metadata={"phase": phase})
             out.note(f"wrote {path}")
     document = found.to_dict()
+    if explain:
+        from moeplace.cli.explain.comparison import explain_pools
+
+        document["explain"] = explain_pools(document)
     rows = document["rows"]
     out.show(
         document,

@@ -9,6 +9,7 @@ import typer
 
 from moeplace.cli.options import (
     OUTPUT,
+    ExplainOption,
     FormatOption,
     PlacementArgument,
     ProblemOptions,
@@ -28,6 +29,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
     ] = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -56,6 +58,10 @@ def evaluate(
         progress.stage("evaluate")
         found = evaluate_result(problem, given, options.seed)
     document = found.to_dict(placement_path=str(placement))
+    if explain:
+        from moeplace.cli.explain.result import explain_result
+
+        document["explain"] = explain_result(found, document)
     if result is not None:
         certificate = certificate_of(found, inputs_of(options))
         write_json({**document, "certificate": certificate}, result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
@@ -61,6 +61,7 @@ def gating(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which experts are popular.")] = 0,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -75,7 +76,7 @@ def gating(
     if model is None:
         if (capacity, hw, ranks, launch_us) != (None, None, None, None):
             raise UsageError("--capacity, --hw, --ranks and --launch-us need --model")
-        _paper(skew, seed, out)
+        _paper(skew, seed, explain, out)
         return
     if capacity is None:
         raise UsageError("give --capacity with --model; 1.0 means room for every token")
@@ -127,6 +128,10 @@ def gating(
         "tokens_per_rank": tokens_per_rank,
         "rows": rows,
     }
+    if explain:
+        from moeplace.cli.explain.serving import explain_gating
+
+        document["explain"] = explain_gating(document)
     out.show(document, rows, lambda: _draw(document, out))
 
 
@@ -157,7 +162,7 @@ def _draw(document: Mapping[str, Any], out: Output) -> None:
     )
 
 
-def _paper(skew: float, seed: int, out: Output) -> None:
+def _paper(skew: float, seed: int, explain: bool, out: Output) -> None:
     from moeplace.replay.gating import paper_rows
 
     rows = []
@@ -183,7 +188,11 @@ def _paper(skew: float, seed: int, out: Output) -> None:
                     "static_fits": row.static_fits,
                 }
             )
-    document = {"schema": SCHEMA, "skew": skew, "rows": rows}
+    document: dict[str, Any] = {"schema": SCHEMA, "skew": skew, "rows": rows}
+    if explain:
+        from moeplace.cli.explain.serving import explain_gating_paper
+
+        document["explain"] = explain_gating_paper(document)
     out.show(document, rows, lambda: _draw_paper(rows, out))
 
 

@@ -16,7 +16,7 @@ HOT_SHARES = (0.0, 0.5)
 MOST_CROSSINGS = 1e6  # simulated in some seconds
 
 
-def validate_mesh(name: str, plot: Path | None, out: Output) -> None:
+def validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> None:
     """Compare analytic and simulated dispatch times and print the error map."""
     from moeplace.errors import UsageError
     from moeplace.hwmodels import load_system
@@ -55,6 +55,10 @@ def validate_mesh(name: str, plot: Path | None, out: Output) -> None:
         ]
     )
     document = report.to_dict()
+    if explain:
+        from moeplace.cli.explain.models import explain_validation
+
+        document["explain"] = explain_validation(document)
     out.show(document, document["rows"], lambda: _draw(found, document, out))
 
 

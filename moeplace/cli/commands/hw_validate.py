@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption
+from moeplace.cli.options import ExplainOption, FormatOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
@@ -40,6 +40,7 @@ def validate(
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw predicted against measured."),
     ] = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
 ) -> None:
     """Predict measured times and show how far off the models are.
@@ -65,7 +66,7 @@ def validate(
     else:
         name = None if system is None else _resolve(system)
         if name is not None and name.startswith(("mesh:", "wafer")):
-            _validate_mesh(name, plot, out)
+            _validate_mesh(name, plot, explain, out)
             return
         report = validate_tables(name)
     if plot is not None:
@@ -74,6 +75,10 @@ def validate(
         plot_report(report, plot)
         out.note(f"wrote {plot}")
     document = report.to_dict()
+    if explain:
+        from moeplace.cli.explain.models import explain_validation
+
+        document["explain"] = explain_validation(document)
     out.show(document, document["rows"], lambda: _draw(report, out))
 
 
@@ -157,10 +162,10 @@ def _percent(errors: ErrorSummary) -> tuple[str, ...]:
     )
 
 
-def _validate_mesh(name: str, plot: Path | None, out: Output) -> None:
+def _validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> None:
     from moeplace.cli.commands.hw_mesh import validate_mesh
 
-    validate_mesh(name, plot, out)
+    validate_mesh(name, plot, explain, out)
 
 
 def calibrate(

@@ -10,6 +10,7 @@ import typer
 from moeplace.cli.options import (
     OUTPUT,
     SEARCH,
+    ExplainOption,
     FormatOption,
     QuietOption,
     SolverOption,
@@ -120,6 +121,7 @@ def solve(
             "--from-best", help="Start from the best placement known.", rich_help_panel=SEARCH
         ),
     ] = False,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -166,6 +168,10 @@ def solve(
         and score.objective < record.value * (1 - BETTER)
     )
     document["instance"] = {**_row(instance), "improves": better}
+    if explain:
+        from moeplace.cli.explain.result import explain_result
+
+        document["explain"] = explain_result(found, document)
     if output is not None and found.placement is not None:
         save_placement(found.placement, output, metadata={"instance": name, "solver": solver})
     if result is not None:

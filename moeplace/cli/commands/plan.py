@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import INSTANCE, OUTPUT, FormatOption, QuietOption
+from moeplace.cli.options import INSTANCE, OUTPUT, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def plan(
         Path | None,
         typer.Option("--output", "-o", help="Write the schedule as JSON.", rich_help_panel=OUTPUT),
     ] = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -89,6 +90,10 @@ def plan(
     )
     check_schedule(schedule)
     document = schedule.to_dict()
+    if explain:
+        from moeplace.cli.explain.serving import explain_plan
+
+        document["explain"] = explain_plan(document)
     if output is not None:
         write_json(document, output)
     rows = [

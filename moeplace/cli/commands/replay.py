@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import INSTANCE, OUTPUT, FormatOption, QuietOption
+from moeplace.cli.options import INSTANCE, OUTPUT, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
@@ -124,6 +124,7 @@ def replay(
         bool, _of(OUTPUT, "--series", help="JSON with the numbers of every window.")
     ] = False,
     list_policies: Annotated[bool, _of(OUTPUT, "--list", help="List the policies.")] = False,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -187,12 +188,16 @@ def replay(
                 on_window=lambda done: progress.stage(f"window {done:,} of {total}"),
             )
     if advise_horizon:
+        if explain:
+            from moeplace.cli.explain.serving import explain_advice
+
+            document["explain"] = explain_advice(document)
         out.show(document, document["rows"], lambda: draw_advice(document, out))
         return
-    _show(found, plot, series, out)
+    _show(found, plot, series, explain, out)
 
 
-def _show(found: Replay, plot: Path | None, series: bool, out: Output) -> None:
+def _show(found: Replay, plot: Path | None, series: bool, explain: bool, out: Output) -> None:
     from moeplace.cli.replay_view import draw_rows
 
     if plot is not None:
@@ -201,6 +206,10 @@ def _show(found: Replay, plot: Path | None, series: bool, out: Output) -> None:
         draw_replay(found, plot)
         out.note(f"wrote {plot}")
     document = found.to_dict(series=series)
+    if explain:
+        from moeplace.cli.explain.serving import explain_replay
+
+        document["explain"] = explain_replay(document)
     out.show(document, document["rows"], lambda: draw_rows(document, out))
 
 

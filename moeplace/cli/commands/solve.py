@@ -13,6 +13,7 @@ from moeplace.cli.options import (
     BoundEffortOption,
     BoundLimitOption,
     EngineOption,
+    ExplainOption,
     FormatOption,
     JobsOption,
     ProblemOptions,
@@ -56,6 +57,7 @@ def solve(
         Path | None,
         typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
     ] = None,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -134,6 +136,10 @@ def solve(
             "steps": [{"redundant": n, "value": value} for n, value in redundancy.steps],
             "stopped": redundancy.stopped,
         }
+    if explain:
+        from moeplace.cli.explain.result import explain_result
+
+        document["explain"] = explain_result(found, document)
     if output is not None and found.placement is not None:
         write_placement(found.placement, output, problem_options, problem, document)
     if result is not None:

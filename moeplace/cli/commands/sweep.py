@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
@@ -48,6 +48,7 @@ def sweep(
     plot_axes: Annotated[
         str, typer.Option(metavar="X,Y", help="Columns across and down the heat map.")
     ] = DEFAULT_AXES,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -81,7 +82,12 @@ def sweep(
 
         draw_heatmap(rows, axes[0], axes[1], "layer_us", plot)
         out.note(f"wrote {plot}")
-    out.show(rows, rows, lambda: _draw(rows, out))
+    document: Any = rows
+    if explain:
+        from moeplace.cli.explain.comparison import explain_sweep
+
+        document = {"rows": rows, "explain": explain_sweep(rows)}
+    out.show(document, rows, lambda: _draw(rows, out))
 
 
 def _names(text: str, option: str) -> list[str]:

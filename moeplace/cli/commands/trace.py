@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption, group
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption, group
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
@@ -140,6 +140,7 @@ def insights(
     ] = None,
     from_: FromOption = None,
     model: ModelOption = None,
+    explain: ExplainOption = False,
     quiet: QuietOption = False,
     format: FormatOption = Format.table,
 ) -> None:
@@ -173,6 +174,10 @@ def insights(
     if plots is not None:
         for file in plot_tally(tally, plots):
             out.note(str(file))
+    if explain:
+        from moeplace.cli.explain.insights import explain_insights
+
+        document["explain"] = explain_insights(document)
     out.show(document, insight_rows(found), lambda: draw_insights(found, clusters, out))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.cli.runs.command import keeps_run
 
@@ -51,6 +51,7 @@ def wafer(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed.")] = 0,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -85,6 +86,10 @@ def wafer(
             progress=progress.stage,
         )
     document = report.to_dict()
+    if explain:
+        from moeplace.cli.explain.models import explain_wafer
+
+        document["explain"] = explain_wafer(document)
     out.show(document, document["rows"], lambda: _draw(report, out))
     if not report.fits:
         out.note(
