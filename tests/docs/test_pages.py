@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,3 +126,35 @@ def test_result_page_names_every_key() -> None:
     assert wanted <= known, sorted(wanted - known)
     assert set(SCALARS) <= set(re.findall(r"`(\w+)`", score))
     assert set(document["score"]) == set(SCALARS)
+
+
+def test_version_is_one() -> None:
+    """pyproject.toml and the package name the same version, and the changelog knows it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == moeplace.__version__
+    assert f"## [{moeplace.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+GLOSSARY = (  # the words of the design: these and no others
+    "expert", "slot", "replica", "redundant expert", "rank", "node", "ep_size", "expert group",
+    "shared expert", "top_k", "dispatch", "combine", "load", "co-activation", "transition",
+    "traffic", "hops", "balancedness", "imbalance", "dispatch policy", "migration", "problem",
+    "instance", "formulation", "backend", "solver", "incumbent", "lower bound", "gap", "holdout",
+    "phase",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("word", GLOSSARY)
+def test_glossary_is_complete(word: str) -> None:
+    """Every word that the project uses in a meaning of its own is explained."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    assert re.search(rf"^{re.escape(word)}\n: [`\w]", text, re.MULTILINE), word
+
+
+def test_glossary_is_in_order() -> None:
+    """Words are sorted, and each has a sentence that ends."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^(\S.*)\n: (.+)$", text, re.MULTILINE)
+    words = [word.replace("λ (lambda)", "lambda").replace("_", " ").lower() for word, _ in entries]
+    assert words == sorted(words)
+    assert all(meaning.rstrip().endswith((".", ")")) for _, meaning in entries)
