@@ -28,9 +28,9 @@ def stacked(parts: Sequence[tuple[str, float]], most: float, mark: float | None 
         drawn.append(tag("rect", class_=name, x=_round(at), y=0, width=_round(width), height=10))
         at += width
     if mark is not None:
-        drawn.append(
-            tag("rect", class_="mark", x=_round(_width(mark, most) - 2), y=0, width=4, height=10)
-        )
+        at = _width(mark, most)
+        drawn.append(tag("rect", class_="halo", x=_round(at - 5), y=0, width=10, height=10))
+        drawn.append(tag("rect", class_="mark", x=_round(at - 2), y=0, width=4, height=10))
     return _frame(*drawn)
 
 

@@ -90,11 +90,26 @@ def _draw(
         axes.add_patch(Polygon(corners, color=ramp(0.18 + 0.82 * share), linewidth=0))
     for rank, tile in enumerate(drawing.tiles):
         color = ramp(float(shade[rank]))
-        axes.add_patch(FancyBboxPatch((tile.x + 4, tile.y + 4), tile.w - 8, tile.h - 8,
-                                      boxstyle="round,pad=4", facecolor=color, linewidth=0))  # fmt: skip
+        axes.add_patch(
+            FancyBboxPatch(
+                (tile.x + 4, tile.y + 4),
+                tile.w - 8,
+                tile.h - 8,
+                boxstyle="round,pad=4",
+                facecolor=color,
+                linewidth=0,
+            )
+        )
         light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.52
-        axes.text(tile.x + tile.w / 2, tile.y + tile.h / 2, f"{rank}\n{load[rank]:.2f}",
-                  ha="center", va="center", fontsize=7, color="black" if light else "white")  # fmt: skip
+        axes.text(
+            tile.x + tile.w / 2,
+            tile.y + tile.h / 2,
+            f"{rank}\n{load[rank]:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="black" if light else "white",
+        )
     axes.set_xlim(0, drawing.width)
     axes.set_ylim(drawing.height, 0)
     axes.set_aspect("equal")

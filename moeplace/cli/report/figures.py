@@ -13,9 +13,9 @@ from moeplace.cli.report.coactivation import (
     pairs_of,
     rank_lift,
 )
+from moeplace.cli.report.comparison import comparison_rows
 from moeplace.cli.report.figure_style import COLORS, new_axes, two_sided
 from moeplace.cli.report.figure_system import plot_map
-from moeplace.cli.report.sections import comparison_rows
 from moeplace.cli.report.words import TERMS, UNITS
 from moeplace.errors import BackendMissingError, InputError, unknown_name
 from moeplace.files import atomic_write
@@ -237,7 +237,7 @@ def check_figure(name: str) -> None:
     if name not in FIGURES:
         raise unknown_name("figure", name, list(FIGURES), "moeplace report --help")
     try:
-        import matplotlib  # noqa: F401, ICN001
+        import matplotlib  # noqa: F401
     except ImportError:
         raise BackendMissingError("figures need matplotlib: pip install 'moeplace[plot]'") from None
 
@@ -267,8 +267,9 @@ def draw_figure(
 
 def save_figure(axes: Axes, path: Path, format: str) -> None:
     """Write the figure of some Axes as ``png`` or ``svg``."""
+    figure: Any = axes.figure
     with atomic_write(path, "wb") as file:
-        axes.figure.savefig(file, format=format, dpi=150)
+        figure.savefig(file, format=format, dpi=150)
 
 
 def figure_names() -> Sequence[str]:

@@ -59,7 +59,7 @@ def again_section(gathered: Gathered) -> Html:
         )
     return section(
         "again",
-        "Make it again, check it",
+        "Reproduce and check",
         shown,
         tag("p", note, class_="soft") if note else None,
         _files(document),

@@ -7,11 +7,12 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from moeplace.cli.report.comparison import comparison_section
 from moeplace.cli.report.markup import Html, data_block, join, tag
 from moeplace.cli.report.origin import again_section, origin_section
 from moeplace.cli.report.panels import panels
 from moeplace.cli.report.payload import payload_of
-from moeplace.cli.report.sections import comparison_section, headline_section, help_section
+from moeplace.cli.report.sections import headline_section, help_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ CONTENTS = (
     ("experts", "Experts"),
     ("help", "What would help"),
     ("origin", "Sources"),
-    ("again", "Again"),
+    ("again", "Reproduce"),
 )
 
 

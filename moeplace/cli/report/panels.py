@@ -62,16 +62,7 @@ def _map(gathered: Gathered) -> Html:
         if gathered.problem.system.kind == "cluster"
         else "Each square is a rank, each arrow one direction of a link."
     )
-    choice = tag(
-        "fieldset",
-        tag("legend", "Ranks show", class_="unseen"),
-        *(
-            tag("label", tag("input", type="radio", name="metric", value=value, checked=first),
-                tag("span", text))
-            for value, text, first in (("load", "load", True), ("compute", "compute time", False))
-        ),
-        class_="segments small",
-    )  # fmt: skip
+    choice = _choice("Ranks show", "metric", ("load", "load"), ("compute", "compute time"))
     return section(
         "map",
         "Where the load lies",
@@ -103,16 +94,7 @@ def _layers(gathered: Gathered) -> Html:
     name = gathered.problem.objective
     choice = None
     if name != "time":
-        choice = tag(
-            "fieldset",
-            tag("legend", "Bars show", class_="unseen"),
-            *(
-                tag("label", tag("input", type="radio", name="bars", value=value, checked=first),
-                    tag("span", text))
-                for value, text, first in (("objective", name, True), ("time", "time", False))
-            ),
-            class_="segments small",
-        )  # fmt: skip
+        choice = _choice("Bars show", "bars", ("objective", name), ("time", "time"))
     return section(
         "layers",
         "Layer by layer",
@@ -148,22 +130,13 @@ def _together(gathered: Gathered) -> Html:
         if workload.token_sets_kind == "synthetic"
         else "The token sets are measured."
     )
-    choice = tag(
-        "fieldset",
-        tag("legend", "Rows show", class_="unseen"),
-        *(
-            tag("label", tag("input", type="radio", name="heat", value=value, checked=first),
-                tag("span", text))
-            for value, text, first in (("rank", "ranks", True), ("expert", "experts", False))
-        ),
-        class_="segments small",
-    )  # fmt: skip
+    choice = _choice("Rows show", "heat", ("rank", "ranks"), ("expert", "experts"))
     return section(
         "together",
         title,
         tag("p", "How much more, or less, often two ranks serve the same token than their loads "
-            "alone would make them. A dark diagonal means that experts used together live "
-            "together, which saves copies. ", origin, class_="soft"),
+            "alone suggest. A dark diagonal means that experts used together live together, "
+            "which saves copies. ", origin, class_="soft"),
         choice,
         tag(
             "div",
@@ -208,11 +181,22 @@ def _experts(gathered: Gathered) -> Html:
         "Hot experts and replicas",
         hot,
         tag("h3", "Which replicas, and why"),
-        tag("p", "A replica pays if its layer gets slower without it. “With one fewer” is what the "
-            "layer's time becomes if the replica that matters least is left out and nothing else "
-            "changes; the rank in the last column would then serve the most.", class_="soft"),
+        tag("p", "A replica pays if its layer gets slower without it. “With one fewer” is how "
+            "much slower it gets if the replica that matters least is left out and nothing else "
+            "changes; the rank in the last column would then serve the most: that is the rank "
+            "which the replica relieves.", class_="soft"),
         replicas,
     )  # fmt: skip
+
+
+def _choice(legend: str, name: str, *options: tuple[str, str]) -> Html:
+    """Return a group of radio buttons, the first chosen; an option is a value and its text."""
+    labels = [
+        tag("label", tag("input", type="radio", name=name, value=value, checked=number == 0),
+            tag("span", text))
+        for number, (value, text) in enumerate(options)
+    ]  # fmt: skip
+    return tag("fieldset", tag("legend", legend, class_="unseen"), *labels, class_="segments small")
 
 
 def _more(title: str, content: Html) -> Html:

@@ -13,10 +13,8 @@ from moeplace.cli.report.words import (
     headline,
     milliseconds,
     percent,
-    value_text,
     where_time_goes,
 )
-from moeplace.formulations.result import relative_gap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +59,7 @@ def headline_section(gathered: Gathered) -> Html:
         ),
         _short_table(gathered),
         tag("p", where_time_goes(gathered), " ", _duplicates(gathered), class_="soft"),
+        _elsewhere(gathered.document),
         id="short",
         aria_labelledby="h-short",
     )
@@ -119,104 +118,40 @@ def _short_table(gathered: Gathered) -> Html:
         else None,
         class_="legend",
     )
-    strong = (len(scores) - 1,)
-    return join(table("Time of a step by term", columns, rows, strong=strong), legend)
+    shown = table(
+        "Time of a step by term", columns, rows, strong=(len(scores) - 1,), hidden_caption=True
+    )
+    return join(shown, legend)
+
+
+def _elsewhere(document: Mapping[str, Any]) -> Html | None:
+    """Return the same maps in the other phase, in each scenario, and on the part held out."""
+    rows = []
+    phase = document["problem"]["phase"]
+    for other, baselines in document["baselines_by_phase"].items():
+        if other != phase:
+            rows.append((other, {**baselines, "result": document["scores_by_phase"][other]}))
+    if (held := document["holdout"]) is not None:
+        said = "a file" if held["by"] == "file" else f"{held['fraction']:.0%} of the {held['by']}s"
+        rows.append((f"held out: {said}", {**held["baselines"], "result": held["score"]}))
+    if not rows:
+        return None
+    names = list(rows[0][1])
+    columns = [
+        Column("the same maps in"),
+        *(Column(label_of(n, document), "number") for n in names),
+    ]
+    body = [
+        [where, *(Cell(milliseconds(scores[n]["step_time_s"]), scores[n]["step_time_s"])
+                  for n in names)]
+        for where, scores in rows
+    ]  # fmt: skip
+    return table("The same maps elsewhere, time of a step", columns, body, hidden_caption=True)
 
 
 def _bound_term(document: Mapping[str, Any], term: str) -> Cell:
     value = document["objective"]["bound"]["terms"].get(f"{term}_s")
     return Cell(DASH) if value is None else Cell(milliseconds(value), value)
-
-
-def comparison_rows(gathered: Gathered) -> list[dict[str, Any]]:
-    """Return solver, value, gap and more, for the baselines, the result and given comparisons."""
-    bound = gathered.document["objective"]["lower_bound"]
-    rows = [
-        {
-            "solver": label_of(key, gathered.document),
-            "value": score.objective,
-            "balancedness": score.balancedness,
-            "runtime_s": None,
-            "status": "baseline",
-            "ours": False,
-        }
-        for key, score in gathered.baselines.items()
-    ]
-    evaluated = gathered.document["solver"] == "evaluate"
-    rows.append(
-        {
-            "solver": gathered.found.label,
-            "value": gathered.found.score.objective,
-            "balancedness": gathered.found.score.balancedness,
-            "runtime_s": None if evaluated else gathered.document["runtime_s"],
-            "status": gathered.document["status"],
-            "ours": True,
-        }
-    )
-    for comparison in gathered.comparisons:
-        rows += [
-            {
-                "solver": f"{row['solver']} (seed {row['seed']})",
-                "value": row["value"],
-                "balancedness": row["balancedness"],
-                "runtime_s": row["runtime_s"],
-                "status": row["status"],
-                "ours": False,
-            }
-            for row in comparison["rows"]
-            if row["value"] is not None
-        ]
-    for row in rows:
-        row["gap"] = relative_gap(float(row["value"]), bound)
-    return rows
-
-
-def comparison_section(gathered: Gathered) -> Html:
-    """Return every heuristic with its distance from the proven bound."""
-    name = gathered.problem.objective
-    rows = comparison_rows(gathered)
-    most = max((row["gap"] or 0.0 for row in rows), default=0.0)
-    columns = (
-        Column("placement"),
-        Column("time" if name == "time" else name, "number"),
-        Column("distance from the bound", "picture"),
-        Column("gap", "number"),
-        Column("balancedness", "number"),
-        Column("took", "number"),
-        Column("status"),
-    )
-    body = [
-        [
-            row["solver"],
-            Cell(value_text(name, row["value"]), row["value"]),
-            DASH if row["gap"] is None else stacked([("compute", row["gap"])], most),
-            Cell(DASH if row["gap"] is None else percent(row["gap"]), row["gap"]),
-            Cell(DASH if row["balancedness"] is None else f"{row['balancedness']:.3f}",
-                 row["balancedness"]),
-            Cell(DASH if row["runtime_s"] is None else f"{row['runtime_s']:.1f} s",
-                 row["runtime_s"]),
-            row["status"],
-        ]
-        for row in rows
-    ]  # fmt: skip
-    strong = [number for number, row in enumerate(rows) if row["ours"]]
-    content = table("Every placement with its gap to the proven bound", columns, body,
-                    identifier="compared", strong=strong)  # fmt: skip
-    hint = None
-    if not gathered.comparisons:
-        hint = tag(
-            "p",
-            "More solvers: give the file of ",
-            tag("code", "moeplace compare … -o compare.json"),
-            " after the result.",
-            class_="soft",
-        )
-    return section(
-        "against", "Against the proven bound",
-        tag("p", "The gap says how much better any placement could be at most: "
-            "(value − bound) / value.", class_="soft"),
-        content, hint,
-    )  # fmt: skip
 
 
 def help_section(effects: Sequence[Effect]) -> Html:
@@ -230,13 +165,8 @@ def help_section(effects: Sequence[Effect]) -> Html:
         Column("step", "number"),
         Column("how"),
     )
-    how = {
-        "hardware": "same placement, scored again",
-        "software": "same placement, scored again",
-        "batch": "same placement, scored again",
-    }
     body = []
-    for effect in effects:
+    for effect in sorted(effects, key=lambda e: 9.0 if e.per_token is None else e.per_token):
         change = effect.per_token
         body.append(
             [
@@ -246,7 +176,7 @@ def help_section(effects: Sequence[Effect]) -> Html:
                 Cell(DASH, None)
                 if effect.step_time_s is None
                 else Cell(milliseconds(effect.step_time_s), effect.step_time_s),
-                effect.note or how.get(effect.kind, ""),
+                effect.note or "same map, scored again",
             ]
         )
     return section(

@@ -80,7 +80,7 @@ def _changes(
     problem: Problem, placement: Placement
 ) -> list[tuple[str, str, Callable[[Problem], Problem]]]:
     """Return kind, words and what to do to the problem, for changes that can matter here."""
-    system, better = problem.system, f"{SHARE:.0%}"
+    system, better = problem.system, f"{SHARE * 100:.0f} %"
     rows: list[tuple[str, str, Callable[[Problem], Problem]]] = []
 
     def hardware(words: str, change: Callable[[System], Mapping[str, Any]]) -> None:
@@ -116,8 +116,8 @@ def _changes(
         )
     rows += _software(problem, placement)
     rows += [
-        ("batch", f"{factor:g} × the batch", _batch(factor))
-        for factor in (2, 0.5)
+        ("batch", words, _batch(factor))
+        for words, factor in (("twice the batch", 2), ("half the batch", 0.5))
         if problem.tokens_per_rank * factor >= 1
     ]
     return rows

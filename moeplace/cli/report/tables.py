@@ -36,7 +36,7 @@ class Column:
 def table(
     caption: str,
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Cell | str]],
+    rows: Iterable[Sequence[object]],
     *,
     identifier: str | None = None,
     strong: Sequence[int] = (),

@@ -42,6 +42,7 @@ const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const fixed = (x, digits) => x.toLocaleString("en-US",
   { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const linkName = (link) => report.links[link].replace("->", " → ");
 const timeText = (s) => fixed(s * 1e6, s * 1e6 >= 100 ? 0 : 1) + " µs";
 function bytesText(b) {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -85,14 +86,16 @@ function shape(name, attributes = {}, text = null) {
 }
 
 // A ramp with numbers under it.
+let ramps = 0;
 function rampLegend(stops, title, labels) {
   const svg = shape("svg", { viewBox: "0 0 260 52", role: "img",
     "aria-label": `${title}: from ${labels[0]} to ${labels[labels.length - 1]}` });
   svg.append(shape("text", { x: 0, y: 12, class: "faint" }, title));
-  for (let i = 0; i < 52; i++) {
-    svg.append(shape("rect", { x: i * 5, y: 18, width: 5.2, height: 14,
-      fill: css(mix(stops, i / 51)) }));
-  }
+  const id = `ramp-${++ramps}`, blend = shape("linearGradient", { id });
+  stops.forEach((color, i) => blend.append(shape("stop",
+    { offset: i / (stops.length - 1), "stop-color": color })));
+  svg.append(blend, shape("rect", { x: 0, y: 18, width: 260, height: 14, rx: 3,
+    fill: `url(#${id})` }));
   labels.forEach((text, i) => {
     const at = labels.length < 2 ? 0 : i / (labels.length - 1);
     const anchor = at === 0 ? "start" : at === 1 ? "end" : "middle";

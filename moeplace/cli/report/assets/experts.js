@@ -1,5 +1,5 @@
 // Hot experts, and replicas with what they are worth.
-const SHOWN = 20;
+const SHOWN = 15;
 
 function ranksOf(expert, layer, view = state.view) {
   const slots = row(viewKey(view) + ".expert_of_slot", layer), found = [];

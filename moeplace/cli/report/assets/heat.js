@@ -47,6 +47,17 @@ function rankNames() {
     : `rank ${ranks[0]}`);
 }
 
+// The narrowest of three scales that holds nearly all entries.
+function heatLimit(heat) {
+  const sizes = [];
+  for (let i = 0; i < heat.size; i++) {
+    for (let j = i; j < heat.size; j++) sizes.push(Math.abs(heat.at(i, j)));
+  }
+  sizes.sort((a, b) => a - b);
+  const wide = sizes[Math.floor(sizes.length * 0.99)];
+  return [0.5, 1].find((limit) => wide <= limit) || together.limit;
+}
+
 let shownHeat = null;
 function drawHeat() {
   if (!together) return;
@@ -55,11 +66,11 @@ function drawHeat() {
   const cell = Math.max(1, Math.floor(768 / heat.size));
   canvas.width = canvas.height = cell * heat.size;
   const paint = canvas.getContext("2d");
-  const pairs = [];
+  const limit = heatLimit(heat), pairs = [];
   for (let i = 0; i < heat.size; i++) {
     for (let j = 0; j < heat.size; j++) {
       const value = heat.at(i, j);
-      paint.fillStyle = css(mix(stops, (value / together.limit + 1) / 2));
+      paint.fillStyle = css(mix(stops, (value / limit + 1) / 2));
       paint.fillRect(j * cell, i * cell, cell, cell);
       if (j >= i) pairs.push([i, j, value]);
     }
@@ -68,7 +79,7 @@ function drawHeat() {
   canvas.setAttribute("aria-label", `Heat map of ${heat.size} ${state.heat}s, ` +
     `${report.views[state.view].label}, ${where}; the strongest pairs are in the table below`);
   byId("heat-legend").replaceChildren(rampLegend(stops, "times as often as by chance",
-    ["¼", "½", "1", "2", "4"]));
+    [-1, -0.5, 0, 0.5, 1].map((share) => String(Number((2 ** (share * limit)).toFixed(2))))));
   const told = state.heat === "rank" ? "Rows and columns are ranks."
     : `Rows and columns are experts, ordered by rank, in ${where}` +
       (heat.row === state.layer ? "." : ": experts are kept for some layers only.");

@@ -5,8 +5,8 @@ const layerParts = (view, layer) => state.bars === "time"
   : [arrays[viewKey(view) + ".layer_objective"].values[layer]];
 const barText = (x) => state.bars === "time" ? timeText(x) : fixed(x, 0);
 const sum = (values) => values.reduce((a, b) => a + b, 0);
-const boundOf = (layer) => arrays.bound && state.bars === report.objective ||
-  (arrays.bound && state.bars === "objective") ? arrays.bound.values[layer] : null;
+const boundOf = (layer) => arrays.bound && (state.bars === "objective" || report.objective === "time")
+  ? arrays.bound.values[layer] : null;
 
 function layerSaid(layer) {
   const parts = layerParts(state.view, layer);
@@ -26,11 +26,11 @@ function drawLayers() {
   const box = byId("layer-bars"), count = report.layers.length;
   const width = Math.max(box.clientWidth, 300), height = 260;
   const left = 64, bottom = 26, top = 10, right = 4;
-  let peak = 0;
-  report.views.forEach((_, view) => {
+  let peak = 0; // the scale holds the placement shown and the one found
+  for (const view of [state.view, report.views.length - 1]) {
     for (let layer = 0; layer < count; layer++) peak = Math.max(peak, sum(layerParts(view, layer)));
-  });
-  peak = peak || 1;
+  }
+  peak = peak * 1.02 || 1;
   const unit = state.bars === "time" ? 1e6 : 1;
   const y = (value) => top + (height - top - bottom) * (1 - value / peak);
   const kept = box.querySelector(":focus") !== null;
@@ -57,8 +57,12 @@ function drawLayers() {
       from += part;
     });
     const bound = boundOf(layer);
-    if (bound !== null) group.append(shape("rect", { class: "mark", x: x - 1.5,
-      width: thick + 3, y: y(bound) - 1, height: 2 }));
+    if (bound !== null) {
+      group.append(shape("rect", { class: "halo", x: x - 1.5, width: thick + 3,
+        y: y(bound) - 2, height: 4 }));
+      group.append(shape("rect", { class: "mark", x: x - 1.5, width: thick + 3,
+        y: y(bound) - 1, height: 2 }));
+    }
     group.append(shape("rect", { class: "hit", x: left + room * layer, width: room, y: top,
       height: height - top - bottom }));
     if (layer % every === 0) svg.append(shape("text", { x: x + thick / 2, y: height - 8,

@@ -92,7 +92,7 @@ function rankSaid(rank) {
 
 function linkSaid(link) {
   const seconds = linkSeconds(state.view, state.layer)[link];
-  return `Link ${report.links[link]}\n${bytesText(seconds * report.bandwidth[link])} in ` +
+  return `Link ${linkName(link)}\n${bytesText(seconds * report.bandwidth[link])} in ` +
     `${timeText(seconds)}, dispatch`;
 }
 
@@ -136,7 +136,7 @@ function drawMap() {
       [timeText(compute), compute], [held ? held.join(", ") : "choose a layer"]];
   }));
   const order = Array.from(seconds.keys()).sort((a, b) => seconds[b] - seconds[a]).slice(0, 200);
-  fill("links", order.map((link) => [[report.links[link]],
+  fill("links", order.map((link) => [[linkName(link)],
     [bytesText(seconds[link] * report.bandwidth[link]), seconds[link] * report.bandwidth[link]],
     [timeText(seconds[link]), seconds[link]]]));
 }
@@ -151,7 +151,7 @@ function drawFacts(values, seconds) {
     ["time of a layer", timeText(parts[0] + parts[1] + parts[2])],
     ["balancedness", fixed(one(key + ".layer_balancedness"), 3)],
     ["fullest rank", values.length ? `${slowest}, ${rankText(values[slowest])}` : "–"],
-    ["busiest link", seconds.length ? `${report.links[busiest]}, ${timeText(seconds[busiest])}`
+    ["busiest link", seconds.length ? `${linkName(busiest)}, ${timeText(seconds[busiest])}`
       : "none"],
     ["copies a token", fixed(one(key + ".layer_copies") / report.tokens, 2)],
     ["hops a token", fixed(one(key + ".layer_hops") / report.tokens, 2)],
