@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 MOST_BYTES = 512 * 2**20  # a result file is far smaller
 
 
-def inputs_of(options: ProblemOptions) -> dict[str, Any]:
-    """Return the options of a problem and the hashes of the files they name."""
+def inputs_of(options: ProblemOptions, search: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the options of a problem and the hashes of the files they name.
+
+    Parameters
+    ----------
+    options
+        As given.
+    search
+        Options of the search that were given, so that it can be run again.
+    """
     from moeplace.formulations.verify import recorded_files
 
     said = {
@@ -28,7 +36,12 @@ def inputs_of(options: ProblemOptions) -> dict[str, Any]:
         for name, value in asdict(options).items()
     }
     named = [options.model, options.hw, options.current, options.holdout, *(options.trace or [])]
-    return {"options": said, "files": recorded_files(named)}
+    told = {name: value for name, value in (search or {}).items() if value is not None}
+    return {
+        "options": said,
+        "files": recorded_files(named),
+        **({"search": told} if told else {}),
+    }
 
 
 def read_result(path: Path | str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from moeplace.cli.options import (
     ExplainOption,
     FormatOption,
     JobsOption,
+    MapLayerOption,
+    MapOption,
     ProblemOptions,
     QuietOption,
     SchedulerOption,
@@ -57,6 +59,8 @@ def solve(
         Path | None,
         typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
     ] = None,
+    map_: MapOption = False,
+    map_layer: MapLayerOption = None,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
@@ -143,9 +147,30 @@ def solve(
     if output is not None and found.placement is not None:
         write_placement(found.placement, output, problem_options, problem, document)
     if result is not None:
-        certificate = certificate_of(found, inputs_of(problem_options))
+        search = {
+            "time_limit": time_limit,
+            "bound_effort": None if bound_effort == "fast" else bound_effort,
+            "bound_time_limit": bound_time_limit,
+            "initial": None if initial is None else str(initial),
+        }
+        certificate = certificate_of(found, inputs_of(problem_options, search))
         write_json({**document, "certificate": certificate}, result)
-    out.show(document, csv_rows(document), lambda: draw_result(document, out))
+    maps = []
+    if map_ or map_layer is not None:
+        from moeplace.cli.rank_map import map_document, rank_maps, title_of
+
+        maps = rank_maps(found, title_of(document), map_layer)
+        document["map"] = map_document(maps, map_layer)
+
+    def draw() -> None:
+        draw_result(document, out)
+        if maps:
+            from moeplace.cli.rank_map import draw_rank_maps
+
+            out.line()
+            draw_rank_maps(maps, found.problem.plan.topology, map_layer, out)
+
+    out.show(document, csv_rows(document), draw)
     for broken in found.violations[:5]:
         out.note(f"breaks a rule: {broken}")
     if (more := len(found.violations) - 5) > 0:

@@ -149,7 +149,7 @@ def _nodes(topology: Topology) -> Drawing:
     across = size if size <= 12 else min(WIDEST, -(-size // 4))
     rows = -(-size // across)
     cell_w, cell_h = SMALL + AIR, SMALL + STUB * tiers + 2 * AIR + 8
-    box_w, box_h = across * cell_w + AIR + 8, rows * cell_h + 30
+    box_w, box_h = across * cell_w + AIR + 8, rows * cell_h + 14
     beside = max(1, min(nodes, int(PAGE // (box_w + 16))))
     tiles, wires, boxes = [], [], []
     for rank in range(ranks):

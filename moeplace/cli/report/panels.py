@@ -66,8 +66,8 @@ def _map(gathered: Gathered) -> Html:
     return section(
         "map",
         "Where the load lies",
-        tag("p", words, " Darker and thicker is more; all placements share one scale, so that "
-            "switching shows the difference. Arrow keys move from rank to rank.", class_="soft"),
+        tag("p", words, " Color and thickness are read from the scales; all placements share them, so "
+            "that switching shows the difference. Arrow keys move from rank to rank.", class_="soft"),
         choice,
         tag(
             "div",
@@ -135,7 +135,7 @@ def _together(gathered: Gathered) -> Html:
         "together",
         title,
         tag("p", "How much more, or less, often two ranks serve the same token than their loads "
-            "alone suggest. A dark diagonal means that experts used together live together, "
+            "alone suggest. A blue diagonal means that experts used together live together, "
             "which saves copies. ", origin, class_="soft"),
         choice,
         tag(

@@ -118,7 +118,7 @@ def where_time_goes(gathered: Gathered) -> str:
     most = max(parts, key=lambda term: parts[term])
     total = score.step_time_s
     share = parts[most] / total if total else 0.0
-    return f"{share:.0%} of the time is {most}: {TERM_WORDS[most]}."
+    return f"{share * 100:.0f} % of the time is {most}: {TERM_WORDS[most]}."
 
 
 def workload_words(gathered: Gathered) -> list[str]:
