@@ -1,10 +1,11 @@
 """Run the shell and Python blocks of the documentation and paste what they print.
 
 ``python docs/refresh_outputs.py [PAGE ...]`` goes through the pages (default: all) from first to
-last block, each page in an empty folder of its own. A ``text`` block that follows a ``sh`` or
-``python`` block is replaced by what that block prints on stdout. A comment before a block says
-what to do instead: ``<!-- not run -->`` leaves a block alone, ``<!-- prints: COMMAND -->`` fills
-the ``text`` block below it with what COMMAND prints.
+last block, each page in a folder of its own that is empty but for links to docs/ and benchmarks/.
+A ``text`` block that follows a ``sh`` or ``python`` block is replaced by what that block prints on
+stdout. A comment before a block says what to do instead: ``<!-- not run: REASON -->`` leaves a
+block alone, ``<!-- prints: COMMAND -->`` fills the ``text`` block below it with what COMMAND
+prints.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 PRINTS = "prints: "
+NOT_RUN = "not run"
+LINKED = ("docs", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,25 @@ def blocks(text: str) -> list[Block]:
     ]
 
 
+def prepared(folder: Path) -> Path:
+    """Put links to what pages name by its path in the repository into a folder; return it."""
+    for name in LINKED:
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
 def refreshed(text: str, folder: Path) -> str:
     """Return the page with what its blocks print now, run in `folder`."""
     output: str | None = None
     pieces, at = [], 0
     for block in blocks(text):
         if block.kind != "text":
-            run = block.comment != "not run"
+            run = not block.comment.startswith(NOT_RUN)
             output = _run(block.kind, block.body, folder) if run else None
             continue
         if block.comment.startswith(PRINTS):
             output = _run("sh", block.comment.removeprefix(PRINTS), folder)
-        if output is not None and block.comment != "not run":
+        if output is not None and not block.comment.startswith(NOT_RUN):
             pieces += [text[at : block.start], output]
             at = block.end
         output = None
@@ -95,7 +105,7 @@ def main(names: list[str]) -> None:
     for page in [Path(name).resolve() for name in names] or pages():
         with tempfile.TemporaryDirectory() as scratch:
             text = page.read_text(encoding="utf-8")
-            fresh = refreshed(text, Path(scratch))
+            fresh = refreshed(text, prepared(Path(scratch)))
         print(f"{page.relative_to(ROOT)}: {'changed' if fresh != text else 'as before'}")
         page.write_text(fresh, encoding="utf-8")
 

@@ -110,7 +110,7 @@ def _run(page: Path, show: Callable[[], str]) -> list[tuple[str, str]]:
     names: dict[str, Any] = {"__name__": "page"}
     printed = []
     for block in _blocks(page, "python"):
-        if block.comment != "not run":
+        if not block.comment.startswith(refresh.NOT_RUN):
             exec(compile(block.body, page_id(page), "exec"), names)
             printed.append((block.body, show()))
     return printed
@@ -161,7 +161,7 @@ def test_refresh_replaces_only_output(tmp_path: Path) -> None:
     """The script that fills outputs leaves text, code and marked blocks alone."""
     page = (
         "Intro\n\n```sh\necho one > file\ncat file\n```\n\n```text\nold\n```\n"
-        "\n<!-- not run -->\n```sh\nfalse\n```\n\n```text\nkept\n```\n"
+        "\n<!-- not run: fails, as shown -->\n```sh\nfalse\n```\n\n```text\nkept\n```\n"
         "\n<!-- prints: cat file -->\n```text\n```\nEnd\n"
     )
     fresh = refresh.refreshed(page, tmp_path)
