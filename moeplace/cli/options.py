@@ -34,6 +34,21 @@ ExplainOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+MapOption = Annotated[
+    bool,
+    typer.Option(
+        "--map", help="Draw how full the ranks are, where they sit.", rich_help_panel=OUTPUT
+    ),
+]
+MapLayerOption = Annotated[
+    int | None,
+    typer.Option(
+        "--map-layer",
+        metavar="L",
+        help="Draw it for one layer, by its number in the model.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SolverOption = Annotated[
     str,
     typer.Option("--solver", help="Solver, see `moeplace solvers`.", rich_help_panel=SEARCH),

@@ -119,6 +119,20 @@ class Output:
             table.add_row(*row, style="bold" if index in bold else None)
         _print(table)
 
+    def cells(self, rows: Iterable[Sequence[tuple[str, str]]]) -> None:
+        """Print rows of text with a style each, as they are; without color where there is none."""
+        from rich.text import Text
+
+        for row in rows:
+            _print(Text.assemble(*row), wrap=False)
+
+    def colored(self) -> bool:
+        """Return whether colors are shown: on a terminal that has them, without NO_COLOR."""
+        from rich.console import Console
+
+        console = Console()
+        return console.color_system is not None and not console.no_color
+
     def note(self, text: str) -> None:
         """Tell the user something on stderr that is no data."""
         if not self.quiet:

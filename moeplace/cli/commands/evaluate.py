@@ -11,6 +11,8 @@ from moeplace.cli.options import (
     OUTPUT,
     ExplainOption,
     FormatOption,
+    MapLayerOption,
+    MapOption,
     PlacementArgument,
     ProblemOptions,
     QuietOption,
@@ -29,6 +31,8 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the whole result as JSON.", rich_help_panel=OUTPUT),
     ] = None,
+    map_: MapOption = False,
+    map_layer: MapLayerOption = None,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
@@ -65,7 +69,22 @@ def evaluate(
     if result is not None:
         certificate = certificate_of(found, inputs_of(options))
         write_json({**document, "certificate": certificate}, result)
-    out.show(document, csv_rows(document), lambda: draw_result(document, out))
+    maps = []
+    if map_ or map_layer is not None:
+        from moeplace.cli.rank_map import map_document, rank_maps, title_of
+
+        maps = rank_maps(found, title_of(document), map_layer)
+        document["map"] = map_document(maps, map_layer)
+
+    def draw() -> None:
+        draw_result(document, out)
+        if maps:
+            from moeplace.cli.rank_map import draw_rank_maps
+
+            out.line()
+            draw_rank_maps(maps, found.problem.plan.topology, map_layer, out)
+
+    out.show(document, csv_rows(document), draw)
     for broken in found.violations[:5]:
         out.note(f"breaks a rule: {broken}")
     if (more := len(found.violations) - 5) > 0:
