@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from moeplace import clock
 from moeplace.errors import BackendMissingError, InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Workers:
             If the scheduler does not answer.
         """
         with ExitStack() as stack:
-            yield Pool(self._joblib(stack))
+            yield Pool(self._joblib(stack), elsewhere=self.engine != "threads")
 
     def _joblib(self, stack: ExitStack) -> Any:
         from joblib import Parallel, parallel_config
@@ -90,16 +91,24 @@ class Workers:
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers that are running."""
+    """Workers that are running; `elsewhere` if they are other processes."""
 
     parallel: Any
+    elsewhere: bool = False
 
     def map(self, function: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
         """Return ``[function(item) for item in items]``, worked out by the workers."""
         from joblib import delayed
 
-        found: list[Found] = self.parallel(delayed(function)(item) for item in items)
-        return found
+        if not clock.kept():
+            found: list[Found] = self.parallel(delayed(function)(item) for item in items)
+            return found
+        items = list(items)  # made here, in order: they may hold what the clock says
+        if self.elsewhere:
+            clock.lose("the clocks of other processes are not kept")
+            return list(self.parallel(delayed(function)(item) for item in items))
+        run = clock.handed_over(function)
+        return list(self.parallel(delayed(run)(numbered) for numbered in enumerate(items)))
 
 
 def parallel_map(
@@ -127,9 +136,10 @@ def parallel_map(
 
 def available_cores() -> int:
     """Return the number of cores this process may use."""
+    here = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        here = len(os.sched_getaffinity(0))
+    return clock.cores(here)
 
 
 def _dask_client(address: str | None) -> Any:

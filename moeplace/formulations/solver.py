@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from moeplace.clock import monotonic
 from moeplace.parallel import Workers
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class Run:
     time_limit_s: float | None = None
     report: Callable[[Placement], None] = field(default=lambda placement: None)
     workers: Workers = field(default_factory=Workers)
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=monotonic)
 
     def remaining_s(self) -> float | None:
         """Return the seconds left, at least 0, or None without a limit."""
         if self.time_limit_s is None:
             return None
-        return max(0.0, self.time_limit_s - (time.monotonic() - self.started))
+        return max(0.0, self.time_limit_s - (monotonic() - self.started))
 
     def out_of_time(self) -> bool:
         """Return whether the limit has passed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ import moeplace as package
 from moeplace.cli.config import command_options
 from moeplace.cli.main import app
 from moeplace.cli.runs.differences import run_differences
+from moeplace.cli.runs.readings import read_readings
 from moeplace.cli.runs.record import FILLED, KEPT, OF_THE_RUN, STORES
+from moeplace.formulations.exact.milp import model as milp
 
 RECORDED = [
     words for words, known in command_options(typer.main.get_command(app)).items()
@@ -171,6 +175,45 @@ def test_compare_again(moeplace, problem):
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("identical: output.json, runs.json\n")
     assert not Path("store").exists()
+
+
+def test_a_time_limit_is_played_back(moeplace, problem, monkeypatch):
+    """A run that the clock ended comes out bit by bit, though time passes otherwise now."""
+    line = ["solve", *problem, "--objective", "copies", "--redundant", "4", "--max-load", "1.3"]
+    moeplace(*line, "--time-limit", "0.3", "--run-dir", "run")
+    found = manifest(Path("run"))
+    assert found["repeatable"] == {"holds": True, "why": None}
+    assert found["clock"] == {
+        "path": "clock.npz",
+        "sha256": sha256("run/clock.npz"),
+        "bytes": Path("run/clock.npz").stat().st_size,
+    }
+    kept = read_readings(Path("run/clock.npz"))
+    assert sum(map(len, kept.streams.values())) > 10
+    real = time.monotonic
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", lambda: 1e6 + 50 * (real() - 1e3))
+        done = moeplace("rerun", "run", "-o", "again")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert sha256("again/clock.npz") == sha256("run/clock.npz")
+    assert moeplace("rerun", "again").exit_code == 0
+    Path("run/clock.npz").write_bytes(b"")
+    done = moeplace("rerun", "run")
+    assert (done.exit_code, "clock.npz has changed" in done.stderr) == (7, True)
+
+
+def test_a_backend_with_its_own_clock_is_told(moeplace, problem, monkeypatch):
+    """What a MILP solver stopped by itself cannot be played back; the manifest says so."""
+    real = milp.minimize
+
+    def late(model, hint, seconds, seed):
+        return replace(real(model, hint, seconds, seed), proven=False)
+
+    monkeypatch.setattr(milp, "minimize", late)
+    line = ["solve", *problem, "--solver", "exact-milp", "--objective", "copies"]
+    moeplace(*line, "--time-limit", "5", "--run-dir", "run")
+    why = "exact-milp stopped at its own time limit"
+    assert manifest(Path("run"))["repeatable"] == {"holds": False, "why": why}
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,17 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moeplace import clock
 from moeplace.cli.config import Setting, Settings, command_options
+from moeplace.cli.runs.files import changed_files
+from moeplace.cli.runs.readings import FILE, read_readings
 from moeplace.cli.runs.record import KEPT, STORES
 from moeplace.errors import CheckFailedError, InputError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from moeplace.clock import Readings
 
 
 def run_again(root: Any, manifest: Mapping[str, Any], run: Path, new: Path) -> int:
@@ -59,8 +64,8 @@ def run_again(root: Any, manifest: Mapping[str, Any], run: Path, new: Path) -> i
     for value in manifest["arguments"].values():
         if value is not None:
             arguments += map(str, value) if isinstance(value, list) else [str(value)]
-    code = 0
-    with contextlib.redirect_stdout(io.StringIO()), _folder(manifest["working_folder"]):
+    clocks = _played(manifest, run)
+    with contextlib.redirect_stdout(io.StringIO()), _folder(manifest["working_folder"]), clocks:
         code = root.main(
             [*words, "--run-dir", str(new), "--", *arguments],
             prog_name="moeplace",
@@ -83,6 +88,18 @@ def refuse_changes(problems: list[str], run: Path) -> None:
         raise CheckFailedError(
             f"{run}: {problems[0]}{more} since the run; --ignore-changes runs it all the same"
         )
+
+
+def _played(
+    manifest: Mapping[str, Any], run: Path
+) -> contextlib.AbstractContextManager[Readings | None]:
+    """Let the clock say what it said, where a time limit made the run depend on it."""
+    kept = manifest["clock"]
+    if kept is None:
+        return contextlib.nullcontext()
+    path = (run if run.is_dir() else run.parent) / FILE
+    refuse_changes(changed_files([{**kept, "path": FILE}], path.parent), run)
+    return clock.played(read_readings(path))
 
 
 def _folder(path: str) -> contextlib.AbstractContextManager[Any]:

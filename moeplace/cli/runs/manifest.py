@@ -18,7 +18,8 @@ PACKAGES = (
 )  # fmt: skip
 KEYS = {
     "schema", "command", "command_line", "arguments", "options", "working_folder", "inputs",
-    "versions", "platform", "seed", "started", "duration_s", "exit_code", "repeatable", "outputs",
+    "versions", "platform", "seed", "started", "duration_s", "exit_code", "repeatable", "clock",
+    "outputs",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from moeplace import clock
 from moeplace.cli.config.settings import BUILT_IN
 from moeplace.cli.output import INTERRUPTED, heard, json_text
 from moeplace.cli.runs.files import described, named_files, shown_path
 from moeplace.cli.runs.manifest import NAME, SCHEMA, machine, read_manifest, versions
 from moeplace.cli.runs.opened import is_data, opened_files
+from moeplace.cli.runs.readings import FILE, write_readings
 from moeplace.errors import InputError
 from moeplace.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+    from moeplace.clock import Readings
 
 # Options that name outputs, and what these are called in the folder.
 KEPT = {"output": "placement", "result": "result", "plot": "plot", "profile_plot": "profile"}
@@ -38,7 +42,7 @@ FILLED = {
 }
 STORES = ("store",)  # folders of finished runs: a command that is run again does not look there
 OF_THE_RUN = ("run_dir", "force")  # say where the run is kept, not what it is
-LIMITS = ("time_limit", "bound_time_limit")  # seconds: what is found depends on the machine
+LIMITS = ("time_limit", "bound_time_limit")  # what is found in a time depends on the machine
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -75,7 +79,8 @@ def record(
     started, begun = datetime.now(UTC), time.monotonic()
     given, outputs = _with_outputs(given, words, folder)
     code = 0
-    with opened_files() as opened, _Tape.running(folder) as tape:
+    limited = any(given.get(name) is not None for name in LIMITS)
+    with opened_files() as opened, _Tape.running(folder) as tape, _clock(limited) as readings:
         try:
             command(**given)
         except typer.Exit as left:
@@ -83,6 +88,8 @@ def record(
         except BaseException:
             _remove(folder, made, [*outputs.values(), *tape.files()])
             raise
+    if readings is not None:
+        write_readings(readings, folder / FILE)
     kept = [path for name, path in outputs.items() if _kept(given[name], path)]
     kept += tape.write(str(given["format"].value))
     values = [value for name, value in given.items() if name not in (*KEPT, *STORES)]
@@ -111,7 +118,8 @@ def record(
         "started": started.isoformat(timespec="seconds"),
         "duration_s": time.monotonic() - begun,
         "exit_code": code,
-        "repeatable": _repeatable(given, code),
+        "repeatable": _repeatable(readings, code),
+        "clock": None if readings is None else described(folder / FILE, FILE),
         "outputs": [described(path, path.name) for path in sorted(kept)],
     }
     with atomic_write(folder / NAME) as file:
@@ -194,7 +202,7 @@ def _make_folder(folder: Path, words: tuple[str, ...], force: bool) -> bool:
             )
         if not force:
             raise InputError(f"{folder}: holds a run; give --force to replace it, or a new folder")
-        for one in other["outputs"]:
+        for one in [*other["outputs"], {"path": FILE}]:
             (folder / Path(one["path"]).name).unlink(missing_ok=True)
         (folder / NAME).unlink()
         return False
@@ -268,12 +276,14 @@ def _options(context: typer.Context, words: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _repeatable(given: Mapping[str, Any], code: int) -> dict[str, Any]:
+def _clock(limited: bool) -> AbstractContextManager[Readings | None]:
+    """Keep what the clock says where a search has a time limit, unless it is played back."""
+    played = clock.played_readings()
+    return clock.keeping() if limited and played is None else nullcontext(played)
+
+
+def _repeatable(readings: Readings | None, code: int) -> dict[str, Any]:
     """Return whether the same command gives the same result, and why not."""
-    why = None
-    for name in LIMITS:
-        if given.get(name) is not None:
-            why = f"--{name.replace('_', '-')}: what is found in a time depends on the machine"
-    if code == INTERRUPTED:
-        why = "interrupted"
+    lost = [] if readings is None else readings.lost
+    why = "interrupted" if code == INTERRUPTED else "; ".join(lost) or None
     return {"holds": why is None, "why": why}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.errors import InputError
 from moeplace.formulations.bounds.bound import EFFORTS, Bound
 from moeplace.formulations.bounds.combine import best_of, time_bound, volume_bound
@@ -89,11 +89,11 @@ def assembled(problem: Problem, proofs: tuple[TouchProof, ...], effort: str) -> 
 def _proofs(
     problem: Problem, time_limit_s: float | None, on_layer: Callable[[int], None] | None
 ) -> tuple[TouchProof, ...]:
-    end = None if time_limit_s is None else time.monotonic() + time_limit_s
+    end = None if time_limit_s is None else monotonic() + time_limit_s
     levels = levels_that_matter(problem)
     proofs = []
     for number, level in enumerate(levels):
-        left = None if end is None else max(1e-3, end - time.monotonic()) / (len(levels) - number)
+        left = None if end is None else max(1e-3, end - monotonic()) / (len(levels) - number)
         coupling = coupling_of(problem, level)
         proofs.append(prove_touches(problem, level, coupling, time_limit_s=left, on_layer=on_layer))
     return trimmed(tuple(proofs))

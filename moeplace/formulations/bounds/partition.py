@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.formulations.bounds.relaxation import (
     Parts,
     Relaxation,
@@ -115,7 +115,7 @@ def touched_parts(
     from moeplace.formulations.bounds.price_kernels import ATOMS, step_prices
     from moeplace.formulations.bounds.token_kernels import least_parts
 
-    end = None if time_limit_s is None else time.monotonic() + time_limit_s
+    end = None if time_limit_s is None else monotonic() + time_limit_s
     ids, size = leading_experts(sets)
     weight = sets.weight / sets.weight.sum()
     experts = parts.experts
@@ -234,4 +234,4 @@ def _past(end: float | None, left: float, limit_s: float | None) -> bool:
     """Return whether less than a share `left` of the time is left."""
     if end is None or limit_s is None:
         return False
-    return time.monotonic() > end - left * limit_s
+    return monotonic() > end - left * limit_s

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.formulations.bounds.partition import Certificate, touched_parts
 from moeplace.formulations.bounds.relaxation import Parts, Rows
 
@@ -98,12 +98,12 @@ def prove_touches(
     sets = problem.workload.token_sets
     if sets is None:
         raise ValueError("touches are proven from token sets")
-    end = None if time_limit_s is None else time.monotonic() + time_limit_s
+    end = None if time_limit_s is None else monotonic() + time_limit_s
     parts = parts_of(problem, level)
     value = np.zeros(problem.num_layers)
     certificates: list[Certificate | None] = []
     for layer, tokens in enumerate(sets):
-        left = None if end is None else end - time.monotonic()
+        left = None if end is None else end - monotonic()
         if left is not None and left <= 0:
             certificates.append(None)
             continue

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.errors import InputError, unknown_name
 from moeplace.formulations.exact.clique_cuts import prove
 from moeplace.formulations.exact.linear_model import ModelBuilder, terms, total

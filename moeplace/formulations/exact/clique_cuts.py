@@ -11,10 +11,11 @@ Programming 45 (1989), 2-partition inequalities with |S| = 1; separated greedily
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from moeplace.clock import lose, monotonic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,6 +135,7 @@ def _branch(
         if dual is not None and np.isfinite(dual):
             bound = max(bound, min((root.whole + float(dual)) * (1 - SAFETY), root.target))
         if found.x is None or found.status != 0:
+            lose("HiGHS stopped at its own time limit")
             break
         together = np.zeros((experts, experts), bool)
         together[root.pairs] = found.x > 0.5

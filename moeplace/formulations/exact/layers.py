@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import lose, monotonic
 from moeplace.errors import InfeasibleError
 from moeplace.formulations.bounds.lower_bound import lower_bound
 from moeplace.formulations.exact.formulation import check_exact, estimated_size, formulate
@@ -69,7 +69,7 @@ def solve_layers(
     value = _values(problem, table, together)
     if feasible:
         run.report(to_placement(problem, table))
-    reported = time.monotonic()
+    reported = monotonic()
     proven, limit, symmetry = True, "", None
     for number, layers in enumerate(parts):
         if feasible and value[number] <= bound[number] * (1 + SOLVED_GAP):
@@ -108,13 +108,14 @@ def solve_layers(
             better = _values(problem, candidate, together)
             if not feasible or better[number] < value[number]:
                 table, value = candidate, better
-                if feasible and time.monotonic() - reported > REPORT_EVERY_S:
+                if feasible and monotonic() - reported > REPORT_EVERY_S:
                     run.report(to_placement(problem, table))
-                    reported = time.monotonic()
+                    reported = monotonic()
         elif not feasible:
             proven = False
         if not outcome.proven:
             proven, limit = False, "time"
+            lose(f"{name} stopped at its own time limit")
     placement = to_placement(problem, table)
     complete = not violations(problem, placement)
     return Solved(

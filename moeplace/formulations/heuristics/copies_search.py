@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic, wall
 from moeplace.errors import InfeasibleError, LimitError
 from moeplace.formulations.heuristics.layer_search import search_terms, token_index
 from moeplace.formulations.heuristics.tables import to_placement, without_duplicates
@@ -156,7 +156,7 @@ def copies_tasks(problem: Problem, run: Run, tables: NDArray[np.int32]) -> list[
                 bytes_, bool(np.ptp(cost) <= 1e-12 * unit), limit,
                 problem.dispatch == "cover", run.seed,
                 None if left is None else 0.9 * left / turns,
-                None if left is None else time.time() + left,
+                None if left is None else wall() + left,
             )
         )  # fmt: skip
     return tasks
@@ -164,9 +164,9 @@ def copies_tasks(problem: Problem, run: Run, tables: NDArray[np.int32]) -> list[
 
 def search_layer(task: CopiesTask) -> LayerFound | None:
     """Partition, anneal with replicas, return the best; None if it is too late to begin."""
-    if task.deadline is not None and time.time() >= task.deadline:
+    if task.deadline is not None and wall() >= task.deadline:
         return None
-    begun = time.perf_counter()
+    begun = monotonic()
     starts = [*task.starts]
     part = _partition(task)
     if part is not None:
@@ -178,18 +178,18 @@ def search_layer(task: CopiesTask) -> LayerFound | None:
     per_proposal = 2 * task.token_of.size / task.load.size
     proposals = int(np.clip(WORK / max(per_proposal, 1.0), *PROPOSALS))
     if task.seconds is not None:
-        timed = time.perf_counter()
+        timed = monotonic()
         best = min(
             best,
             _anneal(task, _table(task, best), CALIBRATION, 1.0, 1.0),
             key=lambda found: (found.over, found.cost),
         )
-        each = (time.perf_counter() - timed) / CALIBRATION
-        left = task.seconds - (time.perf_counter() - begun)
+        each = (monotonic() - timed) / CALIBRATION
+        left = task.seconds - (monotonic() - begun)
         proposals = int(np.clip(left / each, 0, MOST_PROPOSALS))
     at = _table(task, best)
     for number in range(SLICES):
-        if task.deadline is not None and time.time() >= task.deadline:
+        if task.deadline is not None and wall() >= task.deadline:
             break
         found = _anneal(task, at, proposals // SLICES, number / SLICES, (number + 1) / SLICES)
         best = min(best, found, key=lambda f: (f.over, f.cost))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeplace.clock import wall
 from moeplace.placement.evaluate import slot_compute_s
 
 if TYPE_CHECKING:
@@ -171,14 +171,14 @@ def layer_task(
         orders,
         max_tries,
     )
-    return LayerTask(layer, arguments, None if seconds is None else time.time() + seconds)
+    return LayerTask(layer, arguments, None if seconds is None else wall() + seconds)
 
 
 def run_task(task: LayerTask) -> Descent | None:
     """Descend, or return None if it is too late to begin."""
     from moeplace.formulations.heuristics.search_kernels import descend
 
-    if task.deadline is not None and time.time() >= task.deadline:
+    if task.deadline is not None and wall() >= task.deadline:
         return None
     improved, value, tries = descend(*task.arguments)
     return Descent(improved.reshape(-1), float(value), int(tries))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import wall
 from moeplace.placement import Placement, evaluate, violations
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def polish(problem: Problem, run: Run, placement: Placement) -> Placement:
         return placement
     tries = allowed_tries(problem)
     left = run.remaining_s()
-    deadline = None if left is None else time.time() + left
+    deadline = None if left is None else wall() + left
     with run.workers.started() as pool:
         rows = pool.map(
             polish_layer,
@@ -114,7 +114,7 @@ def polish_layer(task: PolishTask) -> NDArray[np.int32]:
             if value is not None and value < best * (1 - LEAST_GAIN):
                 row, best, improved = trial, value, True
                 break
-            if left <= 0 or (task.deadline is not None and time.time() >= task.deadline):
+            if left <= 0 or (task.deadline is not None and wall() >= task.deadline):
                 return row
     return row
 

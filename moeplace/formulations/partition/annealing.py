@@ -7,11 +7,11 @@ workloads are searched on a sample first.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.formulations.partition.bisection import bisections
 from moeplace.formulations.partition.hypergraph import thinned
 from moeplace.formulations.partition.room import UNSET
@@ -151,11 +151,11 @@ def _round(
     if pace_s > 0 and clock.remaining_s() < pace_s * length:
         length = int(max(0.0, clock.remaining_s()) / pace_s)
     share = max(LEAST, length // SLICES)
-    started, done = time.monotonic(), 0
+    started, done = monotonic(), 0
     for i in range(SLICES):
         search.anneal(price, float(steps[i]), float(steps[i + 1]), share)
         done += share
-        pace_s = (time.monotonic() - started) / done
+        pace_s = (monotonic() - started) / done
         if clock.out_of_time():
             break
         affordable = clock.remaining_s() / max(1, SLICES - 1 - i)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
+
+from moeplace.clock import monotonic
 
 
 @dataclass
@@ -23,13 +24,13 @@ class Clock:
     time_limit_s: float | None
     max_rounds: int | None
     rounds: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=monotonic)
 
     def remaining_s(self) -> float:
         """Return the seconds left, infinite without a limit."""
         if self.time_limit_s is None:
             return float("inf")
-        return self.time_limit_s - (time.monotonic() - self.started)
+        return self.time_limit_s - (monotonic() - self.started)
 
     def out_of_time(self) -> bool:
         """Return whether the seconds are over."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import wall
 from moeplace.errors import InfeasibleError, InputError, LimitError
 from moeplace.formulations.heuristics.robust import robust
 from moeplace.formulations.heuristics.tables import without_duplicates
@@ -94,7 +94,7 @@ def run_task(task: PartitionTask) -> NDArray[np.int32]:
     """Return (experts,) ranks of a layer."""
     limit = None
     if task.deadline is not None:
-        limit = max(LEAST_S, (task.deadline - time.time()) / task.layers_left)
+        limit = max(LEAST_S, (task.deadline - wall()) / task.layers_left)
     ids, weight = task.sets.ids, task.sets.weight
     num_experts, ranks = task.starts.shape[1], task.node_of_rank.size
     rounds = ROUNDS if num_experts <= LARGE else 1
@@ -147,7 +147,7 @@ def _tasks(problem: Problem, run: Run, initial: Placement | None) -> list[Partit
         if placement is not None and (placement.replica_count == 1).all()
     ]
     left = run.remaining_s()
-    deadline = None if left is None else time.time() + left
+    deadline = None if left is None else wall() + left
     here = available_cores() if run.workers.engine in ("threads", "loky") else 1
     workers = run.workers.jobs or here
     sets = problem.workload.token_sets or ()

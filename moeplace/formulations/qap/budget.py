@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from time import monotonic
+from moeplace.clock import monotonic
 
 
 class Budget:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.errors import InputError
 from moeplace.formulations.qap.instance import make_instance
 from moeplace.formulations.qap.result import QapResult

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeplace.clock import monotonic
 from moeplace.errors import InputError
 from moeplace.formulations.qap.budget import Budget
 from moeplace.formulations.qap.enumerate_all import MAX_SIZE, best_of_all
