@@ -8,106 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.errors import InputError
+from moeplace.hwmodels.calibrate.grouped_gemm import GemmCurve, fit_gemm_curve, slowest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-TILE = 128
-WIDE_TILE = 256
 FEW_ROWS = 1024
-# Mean rows of an expert at which a kernel may change its tiles; the sweeps choose among them.
-KNEES = (64, 96, 128, 192, 256)
-
-
-@dataclass(frozen=True)
-class GemmCurve:
-    """Time of the grouped GEMMs of a rank, activation included, from the rows of its experts.
-
-    A grouped GEMM picks one shape of tile for all experts from their mean rows, then streams each
-    expert's weights once per tile. Up to `knee` rows in the mean, with 128-row tiles:
-    T = a + b · full tiles + c · half-filled last tiles + d · active experts + e · rows. Beyond it:
-    T = a + b · 256-row tiles + c · 128-row tiles + d · rows + e · active experts.
-
-    Attributes
-    ----------
-    knee
-        Mean rows of an expert, empty ones counted.
-    narrow, wide
-        (5,) constants in µs up to the knee and beyond it, all at least 0.
-    """
-
-    knee: int
-    narrow: NDArray[np.float64]
-    wide: NDArray[np.float64]
-
-    def predict_us(self, counts: NDArray[np.float64]) -> float:
-        """Return the time for (experts,) rows."""
-        wide = bool(counts.mean() > self.knee)
-        return float(_features(counts, wide) @ (self.wide if wide else self.narrow))
-
-
-def _features(counts: NDArray[np.float64], wide: bool) -> NDArray[np.float64]:
-    active = counts[counts > 0]
-    tiles = np.ceil(active / TILE).sum()
-    rows, experts = active.sum(), float(active.size)
-    if wide:
-        return np.array([1.0, np.ceil(active / WIDE_TILE).sum(), tiles, rows, experts])
-    last = active % TILE
-    half = float(((last > 0) & (last <= TILE / 2)).sum())
-    return np.array([1.0, tiles - half, half, experts, rows])
-
-
-def fit_gemm_curve(calibrations: Sequence[Mapping[str, Any]]) -> GemmCurve:
-    """Fit the curve to ``grouped_uniform`` and ``grouped_skewed`` sweeps.
-
-    The knee is the one with which the sweeps are fitted best.
-
-    Raises
-    ------
-    InputError
-        If there is no uniform sweep over at least three row counts.
-    """
-    sweeps: list[tuple[NDArray[np.float64], float]] = []
-    counts_seen = set()
-    for calib in calibrations:
-        for entry in calib.get("grouped_uniform", []):
-            counts_seen.add(entry["tokens_per_expert"])
-            rows = np.full(entry["experts"], float(entry["tokens_per_expert"]))
-            sweeps.append((rows, _slowest(entry, "total_us")))
-        sweeps.extend(
-            (np.asarray(entry["counts"], float), _slowest(entry, "total_us"))
-            for entry in calib.get("grouped_skewed", [])
-        )
-    if len(counts_seen) < 3:
-        raise InputError("the sweep grouped_uniform needs at least three values tokens_per_expert")
-    time = np.array([each[1] for each in sweeps])
-    found = []
-    for knee in KNEES:
-        curve = _with_knee(knee, sweeps)
-        error = np.abs([curve.predict_us(counts) for counts, _ in sweeps] / time - 1)
-        found.append((float(np.median(error) + np.quantile(error, 0.9)), curve))
-    return min(found, key=lambda each: each[0])[1]
-
-
-def _with_knee(knee: int, sweeps: Sequence[tuple[NDArray[np.float64], float]]) -> GemmCurve:
-    from scipy.optimize import nnls
-
-    constants = []
-    for wide in (False, True):
-        chosen = [(c, t) for c, t in sweeps if bool(c.mean() > knee) == wide]
-        if not chosen:  # the other side's sweeps are all there is
-            chosen = list(sweeps)
-        time = np.array([t for _, t in chosen])
-        features = np.array([_features(counts, wide) for counts, _ in chosen])
-        constants.append(nnls(features / time[:, None], np.ones(len(time)))[0])
-    return GemmCurve(knee, constants[0], constants[1])
-
-
-def _slowest(entry: Mapping[str, Any], key: str) -> float:
-    value = entry[key]
-    return float(max(value)) if isinstance(value, list) else float(value)
 
 
 @dataclass(frozen=True)
@@ -122,13 +30,30 @@ class Line:
         return self.base_us + self.per_unit_us * amount
 
 
-def _line(amount: Sequence[float], time: Sequence[float]) -> Line:
-    """Fit with the least relative squares, both constants at least 0."""
+@dataclass(frozen=True)
+class Moving:
+    """T = base + per_pair · bytes of pairs + per_row · bytes of rows."""
+
+    base_us: float
+    per_pair_us: float
+    per_row_us: float
+
+    def at(self, pair_bytes: float, row_bytes: float) -> float:
+        """Return the time."""
+        return self.base_us + self.per_pair_us * pair_bytes + self.per_row_us * row_bytes
+
+
+def _nonnegative(amounts: NDArray[np.float64], time: Sequence[float]) -> list[float]:
+    """Return a base and a rate for each of (points, amounts): least relative squares, none < 0."""
     from scipy.optimize import nnls
 
     y = np.asarray(time, float)
-    constants, _ = nnls(np.c_[1 / y, np.asarray(amount, float) / y], np.ones(len(y)))
-    return Line(float(constants[0]), float(constants[1]))
+    terms = np.c_[np.ones(len(y)), amounts] / y[:, None]
+    return [float(v) for v in nnls(terms, np.ones(len(y)))[0]]
+
+
+def _line(amount: Sequence[float], time: Sequence[float]) -> Line:
+    return Line(*_nonnegative(np.asarray(amount, float)[:, None], time))
 
 
 @dataclass(frozen=True)
@@ -192,12 +117,16 @@ class LayerModel:
         The two grouped GEMMs and the activation between them.
     copy
         Moving rows in memory, by bytes read and written.
+    expand, reduce
+        Writing a row for every pair, and summing the pairs of every row.
     exchange
         All-to-all by regime of the links.
     """
 
     gemm: GemmCurve
     copy: Line
+    expand: Moving
+    reduce: Moving
     exchange: Mapping[str, ExchangeCurve]
 
 
@@ -209,13 +138,31 @@ def fit_layer_model(documents: Sequence[Mapping[str, Any]], ports: int) -> Layer
     InputError
         If a sweep is missing.
     """
-    calibrations = [document["calib"] for document in documents]
     exchange = {
         regime: fit_exchange(sweeps, ports)
         for document in documents
         for regime, sweeps in document.get("a2a", {}).items()
     }
-    return LayerModel(fit_gemm_curve(calibrations), _fit_copy(documents), exchange)
+    copy = _fit_copy(documents)
+    return LayerModel(fit_gemm_curve(documents), copy, *_fit_moving(documents, copy), exchange)
+
+
+def _fit_moving(documents: Sequence[Mapping[str, Any]], copy: Line) -> tuple[Moving, Moving]:
+    """Return expand and reduce as the sweep ``moved`` has them; as plain copies without it.
+
+    A copy reads and writes one row per pair to expand, and to reduce it reads the pairs and
+    writes the rows.
+    """
+    moved = [entry for document in documents for entry in document["calib"].get("moved", [])]
+    if len(moved) < 3:
+        rate = copy.per_unit_us
+        return Moving(copy.base_us, 2 * rate, 0.0), Moving(copy.base_us, rate, rate)
+    amounts = np.array([[e["pairs"], e["rows"]] for e in moved], float)
+    amounts *= np.array([[float(e["row_bytes"])] for e in moved])
+    return (
+        Moving(*_nonnegative(amounts, [slowest(e, "expand_us") for e in moved])),
+        Moving(*_nonnegative(amounts, [slowest(e, "reduce_us") for e in moved])),
+    )
 
 
 def _fit_copy(documents: Sequence[Mapping[str, Any]]) -> Line:
@@ -232,20 +179,20 @@ def _fit_copy(documents: Sequence[Mapping[str, Any]]) -> Line:
         for entry in document["calib"].get(name, [])
     ]
     least = [
-        _slowest(entry, "total_us") - _slowest(entry, "gemm1_us") - _slowest(entry, "gemm2_us")
+        slowest(entry, "total_us") - slowest(entry, "gemm1_us") - slowest(entry, "gemm2_us")
         for entry in entries
         if entry["rows"] <= FEW_ROWS
     ]
     base_us = max(0.0, float(np.median(least))) if least else 0.0
     copies = [
-        (2 * entry["mib"] * 2.0**20, _slowest(entry, "per_rank_us"))
+        (2 * entry["mib"] * 2.0**20, slowest(entry, "per_rank_us"))
         for document in documents
         for entry in document["calib"].get("hbm_copy", [])
     ]
     if not copies:
         copies = [
             (6.0 * document["meta"]["shape"]["moe_intermediate"] * entry["rows"],
-             _slowest(entry, "swiglu_us"))
+             slowest(entry, "swiglu_us"))
             for document in documents
             for name in ("grouped_uniform", "grouped_skewed")
             for entry in document["calib"].get(name, [])

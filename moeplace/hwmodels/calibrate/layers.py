@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.errors import InputError
+from moeplace.hwmodels.calibrate.grouped_gemm import expected_slowest_us
 from moeplace.hwmodels.calibrate.layer_sweeps import LayerModel, fit_layer_model
 from moeplace.hwmodels.calibrate.statistics import kendall_tau
 
@@ -99,15 +100,18 @@ def validate_layers(folder: str | Path) -> LayerReport:
             by_machine[_machine(document)].append(name)
     rows: list[LayerRow] = []
     missing: list[tuple[str, str]] = []
+    models: dict[str, LayerModel] = {}
     for name, document in timed.items():
         try:
             pool = [documents[other] for other in by_machine[_machine(document)]]
             if not pool:
                 missing.append((name, "no sweeps of this machine in the folder"))
                 continue
-            ports = max(int(each.get("meta", {}).get("world", 2)) for each in pool)
-            model = fit_layer_model(pool, max(ports, 2))
-            rows.extend(_rows(name, document, model, missing))
+            machine = _machine(document)
+            if machine not in models:
+                ports = max(int(each.get("meta", {}).get("world", 2)) for each in pool)
+                models[machine] = fit_layer_model(pool, max(ports, 2))
+            rows.extend(_rows(name, document, models[machine], missing))
         except (KeyError, TypeError, IndexError, ValueError) as error:
             what = f"key {error.args[0]!r} is missing" if isinstance(error, KeyError) else error
             raise InputError(f"{Path(folder) / name}: {what}") from error
@@ -143,19 +147,25 @@ def _rows(
 ) -> Iterable[LayerRow]:
     entries = [*document.get("ep_emulated", []), *document.get("ep", [])]
     loads: dict[Hashable, Any] = {}
+    first: dict[Hashable, Mapping[str, Any]] = {}
     shape = document.get("meta", {}).get("shape", {})
     if "hidden" in shape:  # rows are bf16 where their bytes are not given
         entries = [{"row_bytes": 2 * shape["hidden"], **entry} for entry in entries]
-    for entry in entries:  # repeats of a layer give its loads once
+    for entry in entries:  # repeats of a layer need not give its loads again
         if entry.get("pairs_per_slot") is not None:
             loads[_layer(entry)] = entry["pairs_per_slot"]
-    for entry in entries:
+    for given in entries:
+        real = "chained" in given
+        same = (_layer(given), given["mode"], given["regime"], real)
+        entry = {**first.setdefault(same, given), **given}
         counts = _counts(entry, loads.get(_layer(entry)))
-        real = "chained" in entry
         if real and entry["regime"] not in model.exchange:
             missing.append((f"{name} {_layer(entry)}", "no all-to-all sweep of this regime"))
             continue
-        compute = max(_compute_us(entry, rank, count, model) for rank, count in enumerate(counts))
+        compute = expected_slowest_us(
+            np.array([_compute_us(entry, rank, count, model) for rank, count in enumerate(counts)]),
+            np.array([model.gemm.spread_us(count) for count in counts]),
+        )
         timed = entry["chained"]["total"] if real else entry["emulated"]["compute"]
         yield LayerRow(
             file=name,
@@ -190,8 +200,7 @@ def _compute_us(
 ) -> float:
     """Return expand, grouped GEMMs with activation, and reduce of one rank.
 
-    Expand reads and writes one row per pair; reduce reads the pairs and writes the rows that
-    came in.
+    Expand writes one row per pair; reduce reads the pairs and writes the rows that came in.
     """
     pairs, width = float(counts.sum()), float(entry["row_bytes"])
     if entry.get("rows_sent") is not None:
@@ -199,9 +208,9 @@ def _compute_us(
     else:
         came = float(entry["rows_per_rank"][rank])
     return (
-        model.copy.at(2 * pairs * width)
+        model.expand.at(pairs * width, came * width)
         + model.gemm.predict_us(counts)
-        + model.copy.at((pairs + came) * width)
+        + model.reduce.at(pairs * width, came * width)
     )
 
 
