@@ -12,7 +12,7 @@ demo: $(VENV)/.core
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
-test-full: lint $(VENV)/.docs
+test-full: lint $(VENV)/.notebooks
 	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.test
@@ -24,7 +24,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.docs
+docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(BIN)/python:
@@ -36,11 +36,11 @@ $(VENV)/.core: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(PIP) install --editable '.[all,test,lint]'
+	$(PIP) install --editable '.[dev]'
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.test
-	$(PIP) install --editable '.[docs]'
+$(VENV)/.notebooks: $(VENV)/.test
+	$(PIP) install --editable '.[notebooks]'
 	@touch $@
 
 clean:
