@@ -76,7 +76,8 @@ class GemmCurve:
     """Time of the grouped GEMMs of a rank, activation included, from the rows of its experts.
 
     T = a + b · waves + c · exact waves + d · half-filled last pairs of tiles + e · active experts
-    + f · rows.
+    + f · rows + g · Σ 1/rows. The last term, up to the knee only: the blocks of an expert
+    with few rows all read these few.
 
     Attributes
     ----------
@@ -85,7 +86,7 @@ class GemmCurve:
     knee
         Mean rows of an expert, empty ones counted, rounded down.
     narrow, wide
-        (6,) constants in µs up to the knee and beyond it, all at least 0.
+        (7,) constants in µs up to the knee and beyond it, all at least 0.
     spread
         Standard deviation of measured over predicted time, up to the knee and beyond it.
     """
@@ -168,7 +169,8 @@ def _features(counts: NDArray[np.float64], wide: bool, shape: Shape) -> NDArray[
     whole, exact = shape.waves(float(np.ceil(active / side).sum()), side)
     last = active % side
     half = float(((last > 0) & (last <= side / 2)).sum())
-    return np.array([1.0, whole, exact, half, float(active.size), active.sum()])
+    few = 0.0 if wide else float((1 / active).sum())
+    return np.array([1.0, whole, exact, half, float(active.size), active.sum(), few])
 
 
 def _spread_within(counts: Sequence[NDArray[np.float64]], error: NDArray[np.float64]) -> float:
