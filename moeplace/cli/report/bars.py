@@ -29,8 +29,8 @@ def stacked(parts: Sequence[tuple[str, float]], most: float, mark: float | None 
         at += width
     if mark is not None:
         at = _width(mark, most)
-        drawn.append(tag("rect", class_="halo", x=_round(at - 5), y=0, width=10, height=10))
-        drawn.append(tag("rect", class_="mark", x=_round(at - 2), y=0, width=4, height=10))
+        drawn.append(tag("rect", class_="halo", x=_round(at - 6), y=0, width=12, height=10))
+        drawn.append(tag("rect", class_="mark", x=_round(at - 2.5), y=0, width=5, height=10))
     return _frame(*drawn)
 
 

@@ -30,14 +30,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Wire:
-    """A directed link from one point to another; `bend` is how far its middle leaves the line."""
+    """A directed link from one point to another."""
 
     link: int
     x1: float
     y1: float
     x2: float
     y2: float
-    bend: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def draw_system(system: System) -> Drawing:
 
 
 def _grid(topology: Topology, rows: int, columns: int, wafers: int = 1) -> Drawing:
-    """Place dies in rows; links that are no neighbors' bend around them."""
+    """Place dies in rows; links around the edge are stubs that leave the die they start from."""
     step, margin = CELL + GAP, 40.0
     dies = rows * columns
     place = {}
@@ -124,9 +123,12 @@ def _between(link: int, start: tuple[float, float], end: tuple[float, float], st
     far = math.hypot(dx, dy)
     ux, uy = dx / far, dy / far
     half, near = CELL / 2, CELL / 2 + 4
-    x1, y1 = start[0] + half + ux * near - uy * SIDE, start[1] + half + uy * near + ux * SIDE
-    x2, y2 = end[0] + half - ux * near - uy * SIDE, end[1] + half - uy * near + ux * SIDE
-    return Wire(link, x1, y1, x2, y2, 0.0 if far < 1.7 * step else 34.0)
+    around = far > 1.7 * step
+    if around:
+        ux, uy = -ux, -uy
+    x, y = start[0] + half - uy * SIDE, start[1] + half + ux * SIDE
+    reach = near + STUB if around else far - near
+    return Wire(link, x + ux * near, y + uy * near, x + ux * reach, y + uy * reach)
 
 
 def _ends(topology: Topology) -> list[tuple[int, int]]:
@@ -184,7 +186,7 @@ def _circle(topology: Topology) -> Drawing:
     """Put ranks on a circle and switches on a smaller one."""
     ends, ranks = _ends(topology), topology.num_ranks
     vertices = 1 + max((max(pair) for pair in ends), default=ranks - 1)
-    radius = max(200.0, ranks * (SMALL + 12) / (2 * math.pi))
+    radius = max(200.0, ranks * (SMALL * 1.42 + 4) / (2 * math.pi))
     inner = radius * 0.5
     center = radius + SMALL + 10
     place = []

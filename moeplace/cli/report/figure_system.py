@@ -117,18 +117,13 @@ def _draw(
 
 
 def arrow(wire: Wire, width: float) -> list[tuple[float, float]]:
-    """Return the corners of an arrow along a wire; bent ones go around in two straight parts."""
+    """Return the corners of an arrow along a wire."""
     far = math.hypot(wire.x2 - wire.x1, wire.y2 - wire.y1) or 1.0
     ux, uy = (wire.x2 - wire.x1) / far, (wire.y2 - wire.y1) / far
-    half, head = width / 2, min(far * 0.4, max(6.0, width * 0.8))
+    half, neck = width / 2, far - min(far * 0.4, max(6.0, width * 0.8))
     wing = max(half * 1.35, half + 1.2)
-    if wire.bend:
-        steps = [(0, -half), (far / 2, wire.bend - half), (far, -half), (far, half),
-                 (far / 2, wire.bend + half), (0, half)]  # fmt: skip
-    else:
-        steps = [(0, -half), (far - head, -half), (far - head, -wing), (far, 0),
-                 (far - head, wing), (far - head, half), (0, half)]  # fmt: skip
+    steps = ((0, -half), (neck, -half), (neck, -wing), (far, 0), (neck, wing), (neck, half))
     return [
         (wire.x1 + ux * along - uy * side, wire.y1 + uy * along + ux * side)
-        for along, side in steps
+        for along, side in (*steps, (0, half))
     ]

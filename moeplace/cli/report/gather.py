@@ -206,7 +206,10 @@ def label_of(key: str, document: Mapping[str, Any]) -> str:
     if key == "eplb":
         return "EPLB" if document["problem"]["eplb"] == "eplb" else "EPLB (uneven)"
     if key == "result":
-        return "given placement" if document["solver"] == "evaluate" else "moeplace"
+        solver = str(document["solver"])
+        if solver == "evaluate":
+            return "given placement"
+        return "moeplace" if solver == "auto" else f"moeplace ({solver})"
     return key
 
 

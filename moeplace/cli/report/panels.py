@@ -66,8 +66,9 @@ def _map(gathered: Gathered) -> Html:
     return section(
         "map",
         "Where the load lies",
-        tag("p", words, " Color and thickness are read from the scales; all placements share them, so "
-            "that switching shows the difference. Arrow keys move from rank to rank.", class_="soft"),
+        tag("p", words, " Color and thickness are read from the scales; all placements share "
+            "them, so that switching shows the difference. Arrow keys move from rank to rank.",
+            class_="soft"),
         choice,
         tag(
             "div",

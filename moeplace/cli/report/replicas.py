@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from moeplace.cli.report.gather import Gathered
     from moeplace.placement import Placement, Problem, Score
 
-MOST_SCORED = 4000  # placements of one layer that are scored, on 32 ranks
+MOST_SCORED = 4000  # placements of one layer that are scored; fewer on more than 32 ranks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def replicated(gathered: Gathered) -> list[Replicated]:
     share = problem.load_share * problem.num_experts
     slowest = np.argsort(-gathered.found.score.layer_time_s, kind="stable")
     alone = problem.execution != "stay" and not problem.scenarios
-    room = MOST_SCORED * 32 // max(problem.num_ranks, 1) if alone else 0
+    room = round(MOST_SCORED * min(1.0, (32 / problem.num_ranks) ** 2)) if alone else 0
     found: list[Replicated] = []
     for row in slowest.tolist():
         experts = np.flatnonzero(placement.replica_count[row] > 1)

@@ -9,6 +9,7 @@ from moeplace.cli.report.gather import label_of
 from moeplace.cli.report.markup import Html, join, tag
 from moeplace.cli.report.tables import Cell, Column, table
 from moeplace.cli.report.words import (
+    NB,
     TERMS,
     headline,
     milliseconds,
@@ -132,7 +133,11 @@ def _elsewhere(document: Mapping[str, Any]) -> Html | None:
         if other != phase:
             rows.append((other, {**baselines, "result": document["scores_by_phase"][other]}))
     if (held := document["holdout"]) is not None:
-        said = "a file" if held["by"] == "file" else f"{held['fraction']:.0%} of the {held['by']}s"
+        said = (
+            "a file"
+            if held["by"] == "file"
+            else f"{100 * held['fraction']:.0f}{NB}% of the {held['by']}s"
+        )
         rows.append((f"held out: {said}", {**held["baselines"], "result": held["score"]}))
     if not rows:
         return None
@@ -194,6 +199,6 @@ def help_section(effects: Sequence[Effect]) -> Html:
 
 def _signed(change: float) -> str:
     if abs(change) < 5e-5:
-        return "0.0 %"
+        return f"0.0{NB}%"
     text = percent(abs(change))
     return f"−{text}" if change < 0 else f"+{text}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Placement, Problem
 
 SHARE = 0.1  # every constant is made this much better
+MOST_SOURCES = 40  # ranks; `nearest` is scored from every source, which takes long on more
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ def _software(
             )
         )
     if (placement.replica_count > 1).any():
-        others = [name for name in ("even", "nearest", "lp") if name != problem.dispatch]
+        policies = (
+            ("even", "nearest", "lp") if problem.num_ranks <= MOST_SOURCES else ("even", "lp")
+        )
+        others = [name for name in policies if name != problem.dispatch]
         rows += [("software", f"dispatch policy {name}", _dispatch(name)) for name in others]
     return rows
 

@@ -15,6 +15,7 @@ UNITS = {
     "copies": "token copies",
     "hops": "link crossings",
 }
+NB = "\u00a0"  # between a number and its unit
 TERMS = ("dispatch", "compute", "combine")
 TERM_WORDS = {
     "dispatch": "sending tokens to their experts",
@@ -26,19 +27,21 @@ TERM_WORDS = {
 def milliseconds(seconds: float) -> str:
     """Return seconds as milliseconds with four digits or so."""
     ms = seconds * 1e3
-    return f"{ms:,.0f} ms" if ms >= 1000 else f"{ms:.1f} ms" if ms >= 10 else f"{ms:.3f} ms"
+    return (
+        f"{ms:,.0f}{NB}ms" if ms >= 1000 else f"{ms:.1f}{NB}ms" if ms >= 10 else f"{ms:.3f}{NB}ms"
+    )
 
 
 def microseconds(seconds: float) -> str:
     """Return seconds as microseconds."""
-    return f"{seconds * 1e6:,.1f} µs"
+    return f"{seconds * 1e6:,.1f}{NB}µs"
 
 
 def percent(share: float) -> str:
     """Return a share in percent; small ones keep their first digit."""
     if share and abs(share) < 0.0005:
-        return f"{share * 100:.1g} %"
-    return f"{share * 100:.1f} %"
+        return f"{share * 100:.1g}{NB}%"
+    return f"{share * 100:.1f}{NB}%"
 
 
 def value_text(name: str, value: float) -> str:
@@ -118,7 +121,7 @@ def where_time_goes(gathered: Gathered) -> str:
     most = max(parts, key=lambda term: parts[term])
     total = score.step_time_s
     share = parts[most] / total if total else 0.0
-    return f"{share * 100:.0f} % of the time is {most}: {TERM_WORDS[most]}."
+    return f"{share * 100:.0f}{NB}% of the time is {most}: {TERM_WORDS[most]}."
 
 
 def workload_words(gathered: Gathered) -> list[str]:

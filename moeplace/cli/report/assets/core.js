@@ -43,12 +43,12 @@ const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const fixed = (x, digits) => x.toLocaleString("en-US",
   { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const linkName = (link) => report.links[link].replace("->", " → ");
-const timeText = (s) => fixed(s * 1e6, s * 1e6 >= 100 ? 0 : 1) + " µs";
+const timeText = (s) => fixed(s * 1e6, s * 1e6 >= 100 ? 0 : 1) + "\u00a0µs";
 function bytesText(b) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let at = 0;
   while (b >= 1000 && at < units.length - 1) { b /= 1000; at++; }
-  return fixed(b, b >= 100 || at === 0 ? 0 : 1) + " " + units[at];
+  return fixed(b, b >= 100 || at === 0 ? 0 : 1) + "\u00a0" + units[at];
 }
 
 // Ramps whose lightness only falls (light page) or only rises (dark page).

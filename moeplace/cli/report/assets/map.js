@@ -20,20 +20,15 @@ function expertsOn(rank, view = state.view, layer = state.layer) {
   return found.sort((a, b) => a - b);
 }
 
-// An arrow of a given width as a polygon; bent ones go around in two straight parts.
+// An arrow of a given width as a polygon.
 function arrow(wire, width) {
-  const [, x1, y1, x2, y2, bend] = wire;
+  const [, x1, y1, x2, y2] = wire;
   const far = Math.hypot(x2 - x1, y2 - y1) || 1;
   const [ux, uy] = [(x2 - x1) / far, (y2 - y1) / far];
   const half = width / 2, head = Math.min(far * 0.4, Math.max(6, width * 0.8));
   const wing = Math.max(half * 1.35, half + 1.2);
   const at = (along, side) => `${(x1 + ux * along - uy * side).toFixed(1)},` +
     `${(y1 + uy * along + ux * side).toFixed(1)}`;
-  if (bend) {
-    const middle = far / 2;
-    return [at(0, -half), at(middle, bend - half), at(far, -half), at(far, half),
-      at(middle, bend + half), at(0, half)].join(" ");
-  }
   return [at(0, -half), at(far - head, -half), at(far - head, -wing), at(far, 0),
     at(far - head, wing), at(far - head, half), at(0, half)].join(" ");
 }
