@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from moeplace.cli.progress import tell
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -136,7 +138,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell the user something on stderr that is no data."""
         if not self.quiet:
-            print(f"note: {text}", file=sys.stderr)
+            tell(f"note: {text}")
 
 
 def _natural_width(rows: Sequence[Sequence[str]], gap: int) -> int:

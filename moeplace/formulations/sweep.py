@@ -64,12 +64,21 @@ class Sweep:
         return int(np.prod(sizes))
 
 
-def run_sweep(sweep: Sweep, on_point: Callable[[], None] | None = None) -> list[dict[str, Any]]:
+def run_sweep(
+    sweep: Sweep, on_point: Callable[[dict[str, Any]], None] | None = None
+) -> list[dict[str, Any]]:
     """Place and score every point.
 
     Times are of one MoE layer, the mean over the layers that are used, so that points with
     different layers compare. A point that cannot exist has ``status`` ``infeasible`` and a
     reason.
+
+    Parameters
+    ----------
+    sweep
+        The values of every axis.
+    on_point
+        Called with each row as soon as it is there.
 
     Returns
     -------
@@ -98,7 +107,7 @@ def run_sweep(sweep: Sweep, on_point: Callable[[], None] | None = None) -> list[
         for row in _model_rows(sweep, model, workloads):
             rows.append(row)
             if on_point is not None:
-                on_point()
+                on_point(row)
     return rows
 
 

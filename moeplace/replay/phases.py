@@ -12,16 +12,17 @@ from moeplace.formulations.solver import Run
 from moeplace.placement import evaluate, make_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from moeplace.formulations.result import Result
+    from moeplace.formulations.result import Incumbent, Result
     from moeplace.hwmodels import System
     from moeplace.models import ModelSpec
-    from moeplace.placement import Placement
+    from moeplace.placement import Placement, Problem
     from moeplace.traces import Workload
 
 SCHEMA = "moeplace.disaggregate/1"
 PHASES = ("prefill", "decode")
+MOMENT_S = 0.001  # for the phase that is left when the first was interrupted
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def place_phases(
     solver: str = "auto",
     time_limit_s: float | None = None,
     seed: int = 0,
+    on_phase: Callable[[str, Problem], None] | None = None,
+    on_incumbent: Callable[[Incumbent], None] | None = None,
 ) -> PhaseMaps:
     """Solve prefill and decode apart, each for its own pool, batch and kernels.
 
@@ -90,7 +93,9 @@ def place_phases(
     prefill, decode
         Where each runs.
     solver, time_limit_s, seed
-        Of :func:`moeplace.solve`, for each phase.
+        Of :func:`moeplace.solve`, for each phase. Ctrl-C in one phase leaves the other a moment.
+    on_phase, on_incumbent
+        Called before each phase is solved, and with every better placement.
     """
     results: dict[str, Result] = {}
     for phase, pool in zip(PHASES, (prefill, decode), strict=True):
@@ -106,7 +111,13 @@ def place_phases(
             phase=phase,
             tokens_per_rank=pool.tokens_per_rank,
         )
-        results[phase] = solve(problem, solver, time_limit_s=time_limit_s, seed=seed)
+        if on_phase is not None:
+            on_phase(phase, problem)
+        results[phase] = solve(
+            problem, solver, time_limit_s=time_limit_s, seed=seed, on_incumbent=on_incumbent
+        )
+        if results[phase].limit == "interrupted":
+            time_limit_s = MOMENT_S
     own = {phase: _placed(result.placement) for phase, result in results.items()}
     maps = {
         phase: {

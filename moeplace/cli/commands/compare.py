@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ from moeplace.parallel import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from moeplace.placement import Problem
 
 PROBLEM = "problem"  # what the problem given by options is called
 MEASURES = ("value", "time")
@@ -153,6 +156,12 @@ def compare(
         names = _words(solvers)
         for name in names:
             solver_info(name)  # a typo shows before anything is read
+        done = count(1)
+
+        def begin(instance: str, problem: Problem, solver: str, seed: int) -> None:
+            where = "" if instance == PROBLEM else f", {instance}"
+            progress.search(f"run {next(done)}: {solver}, seed {seed}{where}", problem, time_limit)
+
         found = compare_instances(
             _instances(problem_options, instances)
             if instances is not None
@@ -164,7 +173,8 @@ def compare(
             bound_effort=bound_effort,
             bound_time_limit_s=bound_time_limit,
             warm_up=warm_up,
-            on_trial=lambda t: progress.stage(f"after {t.solver}, seed {t.seed}, {t.instance}"),
+            on_run=begin,
+            on_incumbent=progress.incumbent,
             workers=workers,
         )
     document = found.to_dict()

@@ -16,7 +16,7 @@ from moeplace.cli.options import (
     SolverOption,
     TimeLimitOption,
 )
-from moeplace.cli.output import Format, Output
+from moeplace.cli.output import INTERRUPTED, Format, Output
 
 
 def disaggregate(
@@ -102,7 +102,6 @@ def disaggregate(
         spec = load_model(model)
         options = ProblemOptions(model=model, trace=trace, holdout="none")
         workload, _ = read_workload(options, spec)
-        progress.stage("solving both phases")
         found = place_phases(
             spec,
             workload,
@@ -111,6 +110,10 @@ def disaggregate(
             solver=solver,
             time_limit_s=time_limit,
             seed=seed,
+            on_phase=lambda phase, problem: progress.search(
+                f"{solver}, {phase}", problem, time_limit
+            ),
+            on_incumbent=progress.incumbent,
         )
     for phase, path in files.items():
         placement = found.results[phase].placement
@@ -142,3 +145,6 @@ def disaggregate(
             left=(0, 1),
         ),
     )
+    if any(result.limit == "interrupted" for result in found.results.values()):
+        out.note("interrupted: these are the best placements found until then")
+        raise typer.Exit(INTERRUPTED)

@@ -18,6 +18,7 @@ MOST_CROSSINGS = 1e6  # simulated in some seconds
 
 def validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> None:
     """Compare analytic and simulated dispatch times and print the error map."""
+    from moeplace.cli.progress import Progress
     from moeplace.errors import UsageError
     from moeplace.hwmodels import load_system
     from moeplace.hwmodels.calibrate.report import ValidationReport, ValidationRow
@@ -27,14 +28,21 @@ def validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> N
         raise UsageError("--plot draws measured points; a mesh has none")
     system = load_system(name)
     found = []
-    for hot in HOT_SHARES:
-        for dedup in ("none", "rank", "multicast"):
-            for tokens in TOKENS:
-                hops = (system.rows + system.columns) / 3
-                if tokens * system.ranks * 8 * hops > MOST_CROSSINGS:
-                    out.note(f"{tokens} tokens a rank left out: too many packets to simulate")
-                    continue
-                found.append(compare_mesh(system, MeshCase(dedup, tokens, hot)))
+    cases = [
+        MeshCase(dedup, tokens, hot)
+        for hot in HOT_SHARES
+        for dedup in ("none", "rank", "multicast")
+        for tokens in TOKENS
+    ]
+    hops = (system.rows + system.columns) / 3
+    with Progress("simulating packets") as progress:
+        for number, case in enumerate(cases, 1):
+            progress.stage(f"simulating packets, case {number} of {len(cases)}")
+            if case.tokens_per_rank * system.ranks * 8 * hops > MOST_CROSSINGS:
+                told = f"{case.tokens_per_rank} tokens a rank left out: too many packets"
+                out.note(f"{told} to simulate")
+                continue
+            found.append(compare_mesh(system, case))
     report = ValidationReport(
         [
             ValidationRow(

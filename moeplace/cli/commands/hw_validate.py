@@ -50,6 +50,7 @@ def validate(
 
     Example: moeplace hw validate h100-sxm
     """
+    from moeplace.cli.progress import Progress
     from moeplace.hwmodels.calibrate.validation import (
         validate_layer_folder,
         validate_points,
@@ -68,7 +69,8 @@ def validate(
         if name is not None and name.startswith(("mesh:", "wafer")):
             _validate_mesh(name, plot, explain, out)
             return
-        report = validate_tables(name)
+        with Progress("predicting what was measured"):
+            report = validate_tables(name)
     if plot is not None:
         from moeplace.hwmodels.calibrate.plot import plot_report
 

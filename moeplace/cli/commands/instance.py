@@ -150,7 +150,7 @@ def solve(
         solver_info(solver)
         instance = load_instance(name)
         problem = instance.problem
-        progress.stage(f"{solver}, {name}")
+        progress.search(f"{solver}, {name}", problem, time_limit)
         found = run(
             problem,
             solver,

@@ -60,6 +60,7 @@ def plan(
     Example: moeplace plan old.json new.json --model deepseek-v3 --hw h100-sxm -o plan.json
     """
     from moeplace.cli.files import check_writable, write_json
+    from moeplace.cli.progress import Progress
     from moeplace.errors import UsageError
     from moeplace.hwmodels import load_system
     from moeplace.models import DTYPE_BYTES, load_model
@@ -80,15 +81,17 @@ def plan(
     if spec is not None:
         dtype = weight_dtype or (spec.weight_dtype if system is None else system.weight_dtype(spec))
         expert_bytes = spec.expert_params * DTYPE_BYTES[dtype]
-    schedule = plan_migration(
-        before,
-        after,
-        topology=None if system is None else system.topology,
-        expert_bytes=expert_bytes,
-        staging=staging,
-        per_rank=per_rank,
-    )
-    check_schedule(schedule)
+    with Progress("ordering copies", quiet=quiet) as progress:
+        schedule = plan_migration(
+            before,
+            after,
+            topology=None if system is None else system.topology,
+            expert_bytes=expert_bytes,
+            staging=staging,
+            per_rank=per_rank,
+        )
+        progress.stage("checking the order")
+        check_schedule(schedule)
     document = schedule.to_dict()
     if explain:
         from moeplace.cli.explain.serving import explain_plan

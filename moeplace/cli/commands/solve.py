@@ -102,9 +102,6 @@ def solve(
         start = None
         if initial is not None:
             start = read_placement(initial, model=problem.model, num_ranks=problem.num_ranks)
-        progress.stage(
-            f"{solver}, {problem.objective}", " s" if problem.objective == "time" else ""
-        )
         seed, tell = problem_options.seed, progress.incumbent
         redundancy, bound = None, None
         if bound_effort != "fast":
@@ -112,9 +109,7 @@ def solve(
                 raise UsageError("--redundant auto bounds several problems; --bound-effort fast")
             progress.stage("lower bound")
             bound = lower_bound(problem, bound_effort, bound_time_limit)
-            progress.stage(
-                f"{solver}, {problem.objective}", " s" if problem.objective == "time" else ""
-            )
+        progress.search(solver, problem, time_limit)
         if problem_options.redundant == AUTO:
             if start is not None or problem_options.slots_per_rank is not None:
                 raise UsageError("--redundant auto finds its own start and slots")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
-from moeplace.cli.output import Format, Output
+from moeplace.cli.output import INTERRUPTED, Format, Output
 from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
 
@@ -75,8 +75,20 @@ def sweep(
         solver=solver,
         layers=layers or None,
     )
-    with Progress(f"{asked.num_points:,} points", quiet=quiet):
-        rows = run_sweep(asked)
+    rows: list[dict[str, Any]] = []
+    total, interrupted = f"{asked.num_points:,}", False
+    with Progress(f"point 1 of {total}", quiet=quiet) as progress:
+
+        def keep(row: dict[str, Any]) -> None:
+            rows.append(row)
+            progress.stage(f"{len(rows):,} of {total} points")
+
+        try:
+            run_sweep(asked, keep)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            interrupted = True
     if plot is not None:
         from moeplace.cli.heatmap import draw_heatmap
 
@@ -88,6 +100,9 @@ def sweep(
 
         document = {"rows": rows, "explain": explain_sweep(rows)}
     out.show(document, rows, lambda: _draw(rows, out))
+    if interrupted:
+        out.note(f"interrupted: {len(rows):,} of {total} points")
+        raise typer.Exit(INTERRUPTED)
 
 
 def _names(text: str, option: str) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from moeplace.formulations.result import Incumbent
     from moeplace.parallel import Workers
     from moeplace.placement import Problem
 
@@ -35,6 +36,8 @@ class Rules:
     time_limit_s: float | None
     workers: Workers | None
     warm_up: bool
+    on_run: Callable[[str, Problem, str, int], None] | None = None
+    on_incumbent: Callable[[Incumbent], None] | None = None
 
 
 def compare_instances(
@@ -48,6 +51,8 @@ def compare_instances(
     bound_time_limit_s: float | None = None,
     warm_up: bool = False,
     on_trial: Callable[[Trial], None] | None = None,
+    on_run: Callable[[str, Problem, str, int], None] | None = None,
+    on_incumbent: Callable[[Incumbent], None] | None = None,
     workers: Workers | None = None,
 ) -> Study:
     """Run solvers on instances with several seeds, all under one time limit.
@@ -73,6 +78,10 @@ def compare_instances(
         compiled code.
     on_trial
         Called with each run, also those taken from the store.
+    on_run
+        Called before each run with the instance's name and problem, the solver and the seed.
+    on_incumbent
+        Called with every better placement of a run.
     workers
         Who works on the layers of one run.
 
@@ -94,7 +103,7 @@ def compare_instances(
     if not asked or not names or not chosen:
         raise InputError("nothing to compare: give at least one instance, solver and seed")
     kept = Store(store)
-    rules = Rules(names, chosen, time_limit_s, workers, warm_up)
+    rules = Rules(names, chosen, time_limit_s, workers, warm_up, on_run, on_incumbent)
     cases: list[Case] = []
     trials: list[Trial] = []
     warm: set[tuple[str, ...]] = set()
@@ -131,11 +140,20 @@ def _run_case(
         for seed in rules.seeds:
             trial = kept.trial(problem, case.name, solver, seed, rules.time_limit_s)
             if trial is None:
+                if rules.on_run is not None:
+                    rules.on_run(case.name, problem, solver, seed)
                 beside = Beside(problem, seed, case.bound) if beside is None else beside.at(seed)
                 try:
                     if rules.warm_up:
                         _warm_up(beside, solver, warm, rules)
-                    trial = run_trial(beside, case.name, solver, rules.time_limit_s, rules.workers)
+                    trial = run_trial(
+                        beside,
+                        case.name,
+                        solver,
+                        rules.time_limit_s,
+                        rules.workers,
+                        rules.on_incumbent,
+                    )
                 except KeyboardInterrupt:
                     return "interrupted"
                 kept.keep_trial(problem, trial)

@@ -11,9 +11,10 @@ from moeplace.formulations.solve import solve_beside
 from moeplace.placement import slot_violations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from moeplace.formulations.report import Beside
+    from moeplace.formulations.result import Incumbent
     from moeplace.parallel import Workers
 
 
@@ -94,6 +95,7 @@ def run_trial(
     solver: str,
     time_limit_s: float | None,
     workers: Workers | None = None,
+    on_incumbent: Callable[[Incumbent], None] | None = None,
 ) -> Trial:
     """Run one solver; a failure becomes a trial that says why.
 
@@ -103,10 +105,14 @@ def run_trial(
         The problem, the seed and what is shared between solvers.
     instance
         Name of the problem.
+    on_incumbent
+        Called with every better placement.
     """
     about = (instance, solver, beside.seed, time_limit_s)
     try:
-        result = solve_beside(beside, solver, time_limit_s, workers=workers)
+        result = solve_beside(
+            beside, solver, time_limit_s, on_incumbent=on_incumbent, workers=workers
+        )
     except MoeplaceError as error:
         return Trial(*about, error=str(error))
     placement, score, bound = result.placement, result.score, result.bound
