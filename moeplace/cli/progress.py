@@ -82,9 +82,9 @@ class Progress:
         """Say who searches; incumbents are shown as means over the layers, as in the tables."""
         layers = problem.num_layers
         if problem.objective == "time":
-            self.stage(text, " µs a layer", scale=1e6 / layers, limit_s=limit_s)
+            self.stage(text, " µs/layer", scale=1e6 / layers, limit_s=limit_s)
         else:
-            self.stage(text, f" {problem.objective} a layer", scale=1 / layers, limit_s=limit_s)
+            self.stage(text, f" {problem.objective}/layer", scale=1 / layers, limit_s=limit_s)
 
     def rename(self, text: str) -> None:
         """Say something else about the same stage; the incumbent stays."""
@@ -117,9 +117,9 @@ class Progress:
     def _figures(self) -> list[str]:
         parts, best = [], self._incumbent
         if best is not None:
-            parts.append(f"best {best.value * self._scale:,.6g}{self._unit}")
+            parts.append(f"best {_number(best.value * self._scale)}{self._unit}")
             if best.lower_bound is not None:
-                parts.append(f"bound {best.lower_bound * self._scale:,.6g}")
+                parts.append(f"bound {_number(best.lower_bound * self._scale)}")
             if best.gap is not None:
                 parts.append(f"gap {best.gap:.2%}")
         now = time.monotonic()
@@ -149,6 +149,10 @@ class Progress:
             sys.stderr.flush()
         except (OSError, ValueError):
             self._stop.set()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def tell(text: str) -> None:

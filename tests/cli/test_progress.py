@@ -52,11 +52,11 @@ def test_figures_go_before_the_stage():
 def test_incumbents_in_the_unit_of_the_tables():
     """A scale and a unit, and the limit beside the seconds."""
     progress = Progress("reading")
-    progress.stage("auto", " µs a layer", scale=1e6 / 4, limit_s=30)
+    progress.stage("auto", " µs/layer", scale=1e6 / 4, limit_s=30)
     progress.incumbent(Incumbent(1.0, 0.02, None))
-    assert progress.text() == "auto | best 5,000 µs a layer | 0 of 30 s"
+    assert progress.text() == "auto | best 5,000.0 µs/layer | 0 of 30 s"
     progress.rename("auto again")
-    assert "best 5,000" in progress.text()
+    assert "best 5,000.0" in progress.text()
     progress.stage("next")
     assert progress.text() == "next | 0 s"
 
@@ -105,7 +105,7 @@ def test_compare_shows_the_run_and_its_incumbent(moeplace, problem, hurried):
     """Which run, its best value with bound and gap."""
     done = moeplace("compare", *problem, "--solvers", "lpt,local-search", "--format", "json")
     json.loads(done.stdout)
-    assert re.search(r"run 2: local-search, seed 0 \| best .* \| bound .* \| gap", done.stderr)
+    assert re.search(r"local-search, run 2 \| best .* \| bound .* \| gap", done.stderr)
 
 
 def test_sweep_keeps_the_points_it_has(moeplace, monkeypatch):

@@ -160,7 +160,7 @@ def compare(
 
         def begin(instance: str, problem: Problem, solver: str, seed: int) -> None:
             where = "" if instance == PROBLEM else f", {instance}"
-            progress.search(f"run {next(done)}: {solver}, seed {seed}{where}", problem, time_limit)
+            progress.search(f"{solver}, run {next(done)}{where}", problem, time_limit)
 
         found = compare_instances(
             _instances(problem_options, instances)
