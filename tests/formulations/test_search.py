@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from moeplace.formulations.heuristics.layer_search import layer_task, run_task, search_terms
-from moeplace.formulations.heuristics.portfolio import auto, without_duplicates
+from moeplace.formulations.heuristics.portfolio import (
+    _also_from,
+    _balanced,
+    _unevenness,
+    auto,
+    without_duplicates,
+)
 from moeplace.formulations.heuristics.simple import contiguous
-from moeplace.formulations.solver import Run
+from moeplace.formulations.solver import Run, Solved
 from moeplace.hwmodels import System
 from moeplace.models import ModelSpec
 from moeplace.parallel import Workers
@@ -127,3 +133,23 @@ def test_the_answer_of_a_dask_cluster_is_the_same():
     assert alone is not None
     assert shared is not None
     np.testing.assert_array_equal(shared.expert_of_slot, alone.expert_of_slot)
+
+
+def test_of_two_equally_good_starts_the_one_with_even_replicas_is_kept() -> None:
+    """Within the tie the more even loads of replicas win, without a tie the smaller value."""
+    case = problem("cluster", "none", "time", 6)
+    found = auto(case, Run(0, None), None)
+    assert found.placement is not None
+    worse = contiguous(case, Run(0, None), None).placement
+    assert worse is not None
+    start = _balanced(case)
+    strict = _also_from(case, Run(0, None), found, start, 100.0)
+    wide = _also_from(case, Run(0, None), found, start, 100.0, tie=10.0)
+    assert strict.placement is not None
+    assert wide.placement is not None
+    before = evaluate(case, found.placement).layer_objective
+    assert (evaluate(case, strict.placement).layer_objective <= before).all()
+    assert (_unevenness(case, wide.placement) <= _unevenness(case, found.placement)).all()
+    from_worse = _also_from(case, Run(0, None), Solved(worse), start, 100.0, tie=10.0)
+    assert from_worse.placement is not None
+    assert (_unevenness(case, from_worse.placement) < _unevenness(case, worse)).all()

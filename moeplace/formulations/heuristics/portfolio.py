@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 CHUNK = 20  # layers between two reports
 PASSES = 8
-# a contiguous start this much worse than the result is not worth a descent
+# another start this much worse than the result is not worth a descent
 PROMISING = {"time": 1.3, "balance": 1.3, "copies": 2.0, "hops": 2.0}
+PROMISING_BALANCED = 1.03
+TIE = 1e-4  # two maps of a layer whose times differ by less are told apart by what loads may do
 VOLUMES = ("copies", "hops")
 LOADS = ("balance", "time")
 PARTITION_SHARE = 0.5  # of the time limit; the descent needs the rest
@@ -96,7 +98,10 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     if ranks_count:
         candidates += few_copies(problem, run, candidates)
     solved = _descend(problem, run, candidates)
-    solved = _also_from_contiguous(problem, run, solved, candidates[0])
+    solved = _also_from(problem, run, solved, candidates[0], PROMISING[problem.objective])
+    if problem.objective == "time" and problem.redundant and problem.current is None:
+        tie = TIE if initial is None else 0.0
+        solved = _also_from(problem, run, solved, _balanced(problem), PROMISING_BALANCED, tie)
     if solved.placement is not None:
         solved = replace(solved, placement=polish(problem, run, solved.placement))
     if solved.placement is None or problem.current is None:
@@ -106,36 +111,45 @@ def auto(problem: Problem, run: Run, initial: Placement | None) -> Solved:
     return replace(solved, placement=keep_slots(solved.placement, reference))
 
 
-def _also_from_contiguous(
-    problem: Problem, run: Run, solved: Solved, contiguous: Placement
+def _also_from(
+    problem: Problem, run: Run, solved: Solved, start: Placement, promising: float, tie: float = 0.0
 ) -> Solved:
-    """Descend from the contiguous map too, where the order of the experts may carry structure.
+    """Descend from another start too, in the layers where it is at most `promising` times worse.
 
-    Only if it is not hopeless; every layer keeps the better of both.
+    Every layer keeps the better of both. Where they differ by less than the share `tie`, it keeps
+    the one whose replicas carry the more equal loads: as good here, and steadier when loads shift.
     """
-    if solved.placement is None or run.out_of_time() or slot_violations(problem, contiguous):
+    if solved.placement is None or run.out_of_time() or slot_violations(problem, start):
         return solved
     best = _worth(problem, solved.placement)
-    promising = _worth(problem, contiguous)[1] <= PROMISING[problem.objective] * best[1]
-    if not promising.any():
+    wanted = _worth(problem, start)[1] <= promising * best[1]
+    if not wanted.any():
         return solved
-    table = np.where(
-        promising[:, None],
-        without_duplicates(problem, contiguous).expert_of_slot,
-        without_duplicates(problem, solved.placement).expert_of_slot,
-    )
-    other = _descend(problem, _quiet(run), [to_placement(problem, table)], promising)
+    kept = without_duplicates(problem, solved.placement).expert_of_slot
+    table = np.where(wanted[:, None], without_duplicates(problem, start).expert_of_slot, kept)
+    other = _descend(problem, _quiet(run), [to_placement(problem, table)], wanted)
     if other.placement is None:
         return solved
-    better = _better(_worth(problem, other.placement), best)
+    worth = _worth(problem, other.placement)
+    better = _better(worth, best)
+    if tie:
+        close = (worth[0] <= best[0]) & (np.abs(worth[1] - best[1]) <= tie * best[1])
+        steadier = _unevenness(problem, other.placement) < _unevenness(problem, solved.placement)
+        better = np.where(close, steadier, better)
     table = np.where(
-        better[:, None],
-        without_duplicates(problem, other.placement).expert_of_slot,
-        without_duplicates(problem, solved.placement).expert_of_slot,
+        better[:, None], without_duplicates(problem, other.placement).expert_of_slot, kept
     )
     combined = to_placement(problem, table)
     run.report(combined)
     return replace(solved, placement=combined, limit=solved.limit or other.limit)
+
+
+def _unevenness(problem: Problem, placement: Placement) -> NDArray[np.float64]:
+    """Return (layers,) Σ (load / replicas)², the variance that proportional drift would bring."""
+    uneven: NDArray[np.float64] = (
+        (problem.load_share / np.maximum(placement.replica_count, 1)) ** 2
+    ).sum(axis=1)
+    return uneven
 
 
 def _worth(
@@ -208,12 +222,17 @@ def _packings(problem: Problem) -> list[Placement]:
             table = lpt_table(weight, count, problem.num_ranks, slots)
             table = balance_swaps(weight, table, problem.num_ranks)
             packed.append(to_placement(problem, widened(problem, table)))
-    if problem.objective == "balance":
-        table = balanced_table(
-            share, problem.num_ranks, problem.slots_per_rank, usable_replicas(problem)
-        )
-        packed.append(to_placement(problem, table))
+    if problem.objective in LOADS:
+        packed.append(_balanced(problem))
     return packed
+
+
+def _balanced(problem: Problem) -> Placement:
+    """Return the packing with the least largest rank load, every redundant expert used."""
+    table = balanced_table(
+        problem.load_share, problem.num_ranks, problem.slots_per_rank, usable_replicas(problem)
+    )
+    return to_placement(problem, table)
 
 
 def local_search(problem: Problem, run: Run, initial: Placement | None) -> Solved:
