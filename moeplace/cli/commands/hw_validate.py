@@ -172,7 +172,7 @@ def _validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> 
 
 def calibrate(
     tables: Annotated[
-        list[Path], typer.Argument(metavar="TABLE.csv...", help="Measured times, one a row.")
+        list[Path], typer.Argument(metavar="TABLE...", help="Measured times, one a row.")
     ],
     system: Annotated[
         str | None,
@@ -189,7 +189,8 @@ def calibrate(
     Columns: family, op, ranks, tokens_per_rank, time_us for all-to-all (optional: hidden, top_k,
     experts, groups, top_groups, dtype, sms, api, node_size, bytes, system); phase, ranks, tokens,
     time_us for expert kernels (optional: skew, hidden, inter, top_k, experts, dtype, system).
-    The tables of aiconfigurator are read as they are.
+    The tables of aiconfigurator are read as they are, and of a JSON file as `hw validate --layers`
+    reads it the sweeps of expert kernels.
 
     Example: moeplace hw calibrate my-sweep.csv --system h100-sxm -o my-cluster.yaml
     """

@@ -77,7 +77,8 @@ def read_table(path: str | Path, system: str | None = None) -> Table:
         aiconfigurator, told apart by their columns, and files of your own with the columns
         ``family, op, ranks, tokens_per_rank, time_us`` (and ``hidden, top_k, experts, groups,
         top_groups, dtype, sms, api, node_size, system, bytes``) or ``phase, ranks, tokens,
-        time_us`` (and ``skew, hidden, inter, top_k, experts, dtype, system``).
+        time_us`` (and ``skew, hidden, inter, top_k, experts, dtype, system``). A ``.json`` file is
+        one of ``hw validate --layers``: its even sweeps of expert kernels are read.
     system
         Catalogue name; default: from the column ``device`` or ``system``.
 
@@ -88,6 +89,10 @@ def read_table(path: str | Path, system: str | None = None) -> Table:
     """
     from moeplace.hwmodels.calibrate.anomalies import split_anomalies
 
+    if str(path).endswith(".json"):
+        from moeplace.hwmodels.calibrate.layer_tables import read_layer_sweeps
+
+        return Table(expert=read_layer_sweeps(path, system))
     rows = read_rows(path)
     have = columns(rows)
     reader = next((read for needs, read in READERS if set(needs) <= have), None)
