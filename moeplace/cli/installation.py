@@ -20,6 +20,7 @@ EXTRAS = {
     "dask": (("dask", "distributed"), "--engine dask: layers on the workers of a Dask cluster"),
     "ray": (("ray",), "--engine ray: layers on a Ray cluster"),
     "bench": (("mtkahypar",), "benchmarks beside Mt-KaHyPar"),
+    "notebooks": (("ipykernel", "nbclient"), "the notebooks in examples/ run as tests"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

@@ -67,17 +67,11 @@ def show(
     def draw() -> None:
         read = ", ".join(settings.files) or "none; `moeplace init` writes one"
         out.line(f"files: {read}", bold=True)
-        if shown:
-            column = () if command else ("command",)
-            out.table(
-                (*column, "option", "value", "from"),
-                [
-                    (*([row["command"]] if column else []), f"--{row['option']}",
-                     _text(row["value"]), row["origin"])
-                    for row in shown
-                ],
-                left=(0, 1, 2, 3),
-            )  # fmt: skip
+        if shown and command and len(words) == 1:
+            cells = [(f"--{row['option']}", _text(row["value"]), row["origin"]) for row in shown]
+            out.table(("option", "value", "from"), cells, left=(0, 1, 2))
+        elif shown:
+            out.table(("command", "option", "value", "from"), _joined(shown), left=(0, 1, 2, 3))
         if not command:
             out.line(
                 f"{len(rows) - len(shown)} options of {len(words)} commands are as built in; "
@@ -110,6 +104,18 @@ def init(
     with atomic_write(file) as opened:
         opened.write(template(command_options(context.find_root().command)))
     Output().note(f"wrote {file}; `moeplace config show` tells what holds")
+
+
+def _joined(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return a table's cells; what one line of a file says to several commands is one row."""
+    commands: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        said = (f"--{row['option']}", _text(row["value"]), row["origin"])
+        commands.setdefault(said, []).append(row["command"])
+    return [
+        (names[0] if len(names) == 1 else f"{len(names)} commands", *said)
+        for said, names in commands.items()
+    ]
 
 
 def _words(given: list[str], known: Any) -> Sequence[tuple[str, ...]]:
