@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from moeplace import __version__
+from moeplace.cli.command_list import write_commands
 from moeplace.cli.commands import (
     bound,
     buffer,
@@ -59,6 +60,10 @@ class Program(TyperGroup):
         """Remember the command line as it was given."""
         ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by what one wants to do."""
+        write_commands(self, ctx, formatter)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command; Ctrl-C leaves with 130."""

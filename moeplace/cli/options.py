@@ -15,9 +15,12 @@ from moeplace.cli.output import Format
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INSTANCE = "What is placed, where and how it is used"
-SEARCH = "Search"
+WHAT = "What: the model, and how it is used"
+WHERE = "Where: the system, and room on its ranks"
+RULES = "What counts: objective and rules"
+SEARCH = "How: the search"
 OUTPUT = "Output"
+INSTANCE = "What is placed, where and how it is used"
 
 FormatOption = Annotated[
     Format, typer.Option("--format", help="How to print the result.", rich_help_panel=OUTPUT)
@@ -51,7 +54,9 @@ MapLayerOption = Annotated[
 ]
 SolverOption = Annotated[
     str,
-    typer.Option("--solver", help="Solver, see `moeplace solvers`.", rich_help_panel=SEARCH),
+    typer.Option(
+        "--solver", metavar="NAME", help="Solver, see `moeplace solvers`.", rich_help_panel=SEARCH
+    ),
 ]
 TimeLimitOption = Annotated[
     float | None,
@@ -85,6 +90,7 @@ EngineOption = Annotated[
     str,
     typer.Option(
         "--engine",
+        metavar="NAME",
         help="Who works on the layers: threads, loky (processes), dask, ray.",
         rich_help_panel=SEARCH,
     ),
@@ -109,8 +115,10 @@ SchedulerOption = Annotated[
 ]
 
 
-def _option(*names: str, help: str, metavar: str | None = None, min: int | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=INSTANCE)
+def _option(
+    panel: str, *names: str, help: str, metavar: str | None = None, min: int | None = None
+) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=panel)
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ class ProblemOptions:
     model: Annotated[
         str | None,
         _option(
+            WHAT,
             "--model",
             "-m",
             metavar="M",
@@ -129,17 +138,20 @@ class ProblemOptions:
     hw: Annotated[
         str | None,
         _option(
+            WHERE,
             "--hw",
             metavar="H",
             help="System: a name of `moeplace hw list`, mesh:RxC or a YAML file. Required.",
         ),
     ] = None
     ranks: Annotated[
-        int | None, _option("--ranks", metavar="N", help="EP size; default: the system's own.")
+        int | None,
+        _option(WHERE, "--ranks", metavar="N", help="EP size; default: the system's own."),
     ] = None
     trace: Annotated[
         list[str] | None,
         _option(
+            WHAT,
             "--trace",
             "-t",
             metavar="F",
@@ -150,17 +162,19 @@ class ProblemOptions:
     calibration: Annotated[
         str | None,
         _option(
+            WHERE,
             "--calibration",
             metavar="C",
             help="Score with fitted kernels: shipped, or a file of `moeplace hw calibrate`.",
         ),
     ] = None
     phase: Annotated[
-        str | None, _option("--phase", metavar="P", help="prefill (default) or decode.")
+        str | None, _option(WHAT, "--phase", metavar="P", help="prefill (default) or decode.")
     ] = None
     tokens_per_rank: Annotated[
         int | None,
         _option(
+            WHAT,
             "--tokens-per-rank",
             metavar="N",
             help="Tokens per rank and step; default 4096 in prefill, 128 in decode.",
@@ -169,6 +183,7 @@ class ProblemOptions:
     dedup: Annotated[
         str | None,
         _option(
+            WHERE,
             "--dedup",
             metavar="D",
             help="Copies that cross the fabric: none, rank, node, multicast; "
@@ -178,6 +193,7 @@ class ProblemOptions:
     dispatch: Annotated[
         str | None,
         _option(
+            RULES,
             "--dispatch",
             metavar="D",
             help="Which replica serves a token: even (default), nearest, rank_modulo, lp, cover.",
@@ -186,6 +202,7 @@ class ProblemOptions:
     execution: Annotated[
         str | None,
         _option(
+            RULES,
             "--execution",
             metavar="E",
             help="return (default): tokens go home after every layer; stay: they go on from the "
@@ -194,11 +211,12 @@ class ProblemOptions:
     ] = None
     objective: Annotated[
         str | None,
-        _option("--objective", metavar="O", help="time (default), balance, copies or hops."),
+        _option(RULES, "--objective", metavar="O", help="time (default), balance, copies or hops."),
     ] = None
     redundant: Annotated[
         str | None,
         _option(
+            WHERE,
             "--redundant",
             metavar="N",
             help="Replicas beyond the first, at most, per layer; `solve` takes auto: as many as "
@@ -208,6 +226,7 @@ class ProblemOptions:
     max_load: Annotated[
         float | None,
         _option(
+            RULES,
             "--max-load",
             metavar="X",
             help="Most that the fullest rank of a layer may serve, in mean rank loads: 1.1 allows "
@@ -217,17 +236,21 @@ class ProblemOptions:
     groups_on_nodes: Annotated[
         bool,
         _option(
+            RULES,
             "--groups-on-nodes",
             help="Keep all experts of a router's group on one node; exact solvers only.",
         ),
     ] = False
     slots_per_rank: Annotated[
         int | None,
-        _option("--slots-per-rank", metavar="N", help="Slots per rank; default: as few as fit."),
+        _option(
+            WHERE, "--slots-per-rank", metavar="N", help="Slots per rank; default: as few as fit."
+        ),
     ] = None
     weight_dtype: Annotated[
         str | None,
         _option(
+            WHERE,
             "--weight-dtype",
             metavar="T",
             help="Expert weights: bf16, fp8, int8, fp4, int4; default: the model's if the device "
@@ -237,6 +260,7 @@ class ProblemOptions:
     holdout: Annotated[
         str | None,
         _option(
+            WHAT,
             "--holdout",
             metavar="X",
             help="Part of the trace to report on and not to fit on: a fraction, a file or none; "
@@ -246,6 +270,7 @@ class ProblemOptions:
     robust: Annotated[
         str | None,
         _option(
+            RULES,
             "--robust",
             metavar="R",
             help="One map for several scenarios, every --trace one (default: prefill and decode): "
@@ -254,22 +279,25 @@ class ProblemOptions:
     ] = None
     current: Annotated[
         Path | None,
-        _option("--current", metavar="F", help="Placement in use; moves are counted from it."),
+        _option(
+            RULES, "--current", metavar="F", help="Placement in use; moves are counted from it."
+        ),
     ] = None
     max_moves: Annotated[
         int | None,
-        _option("--max-moves", metavar="N", help="Most replicas moved in a layer."),
+        _option(RULES, "--max-moves", metavar="N", help="Most replicas moved in a layer."),
     ] = None
     move_price: Annotated[
         float | None,
         _option(
+            RULES,
             "--move-price",
             metavar="US",
             help="Microseconds of a step that moving one GB (1e9 bytes) is worth.",
         ),
     ] = None
     seed: Annotated[
-        int, _option("--seed", metavar="N", min=0, help="Seed of every random choice.")
+        int, _option(SEARCH, "--seed", metavar="N", min=0, help="Seed of every random choice.")
     ] = 0
 
 

@@ -110,12 +110,15 @@ class Output:
         from rich.table import Table
 
         rows = list(rows)
-        gap = 2 if _natural_width([headers, *rows], gap=2) <= Console().width else 1
+        gap, widths = column_widths([headers, *rows], Console().width)
         table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
         for index, header in enumerate(headers):
-            on_left = index in left
             table.add_column(
-                header, justify="left" if on_left else "right", overflow="fold", vertical="top"
+                header,
+                justify="left" if index in left else "right",
+                overflow="fold",
+                vertical="top",
+                width=None if widths is None else widths[index],
             )
         for index, row in enumerate(rows):
             table.add_row(*row, style="bold" if index in bold else None)
@@ -141,10 +144,34 @@ class Output:
             tell(f"note: {text}")
 
 
-def _natural_width(rows: Sequence[Sequence[str]], gap: int) -> int:
-    columns = zip(*rows, strict=True)
-    widths = [max(len(x) for text in cells for x in text.split("\n")) for cells in columns]
-    return sum(widths) + gap * (len(widths) - 1)
+def column_widths(rows: Sequence[Sequence[str]], room: int) -> tuple[int, list[int] | None]:
+    """Return the gap between columns and widths that break no word, if there are such.
+
+    The widest column gives way first, down to its longest word.
+
+    Parameters
+    ----------
+    rows
+        Cells, headers among them.
+    room
+        Characters in a line.
+    """
+    columns = [
+        [part for text in cells for part in text.split("\n")] for cells in zip(*rows, strict=True)
+    ]
+    widths = [max(map(len, parts)) for parts in columns]
+    least = [max((len(w) for part in parts for w in part.split()), default=0) for parts in columns]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= room else 1
+    room -= gap * (len(widths) - 1)
+    if sum(least) > room:
+        return gap, None
+    while sum(widths) > room:
+        widest = max(
+            (index for index, width in enumerate(widths) if width > least[index]),
+            key=lambda index: widths[index],
+        )
+        widths[widest] -= 1
+    return gap, widths
 
 
 def _print(content: Any, style: str = "", *, wrap: bool = True) -> None:

@@ -7,6 +7,7 @@ import pytest
 import typer.main
 
 from moeplace import __version__
+from moeplace.cli.command_list import OTHERS, SECTIONS, sectioned
 from moeplace.cli.main import app, explain
 from moeplace.errors import InfeasibleError
 
@@ -76,7 +77,20 @@ def test_a_group_alone_lists_its_commands(words, moeplace):
     """Without a command the group says which there are."""
     done = moeplace(*words)
     assert done.exit_code == 0
-    assert "Commands" in done.stdout
+    assert ("Commands" if words else "Find and judge placements:") in done.stdout
+
+
+def test_the_list_of_commands_is_whole(moeplace):
+    """Every command is in a section of its own, and no summary is cut off."""
+    shown = moeplace("--help").stdout
+    assert OTHERS not in shown
+    root = typer.main.get_command(app)
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(root.commands)
+    flat = " ".join(shown.split())
+    for name, command in root.commands.items():
+        assert f"{name} {' '.join(command.help.split(chr(10) * 2)[0].split())}" in flat
+    assert sectioned(["solve", "new"]) == {"Find and judge placements": ["solve"], OTHERS: ["new"]}
 
 
 def test_version(moeplace):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
+from moeplace.cli.options import SEARCH, WHAT, WHERE, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import InputError, UsageError
 
@@ -23,23 +23,44 @@ SIZES = 8  # of caches, by default
 
 
 def buffer(
-    model: Annotated[str, typer.Option("--model", "-m", metavar="M", help="Model.")],
-    hw: Annotated[str, typer.Option("--hw", metavar="H", help="System.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="M", help="Model.", rich_help_panel=WHAT)
+    ],
+    hw: Annotated[str, typer.Option("--hw", metavar="H", help="System.", rich_help_panel=WHERE)],
     ranks: Annotated[
-        int | None, typer.Option("--ranks", metavar="N", help="EP size; default: the system's own.")
+        int | None,
+        typer.Option(
+            "--ranks",
+            metavar="N",
+            help="EP size; default: the system's own.",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     trace: Annotated[
         str | None,
         typer.Option(
-            "--trace", "-t", metavar="F", help="Trace of tokens; default: the one shipped."
+            "--trace",
+            "-t",
+            metavar="F",
+            help="Trace of tokens; default: the one shipped.",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     phase: Annotated[
-        str, typer.Option("--phase", metavar="P", help="prefill or decode: fixed costs.")
+        str,
+        typer.Option(
+            "--phase", metavar="P", help="prefill or decode: fixed costs.", rich_help_panel=WHAT
+        ),
     ] = "decode",
     batch_tokens: Annotated[
         int,
-        typer.Option("--batch-tokens", metavar="N", min=1, help="Tokens of a batch, all ranks."),
+        typer.Option(
+            "--batch-tokens",
+            metavar="N",
+            min=1,
+            help="Tokens of a batch, all ranks.",
+            rich_help_panel=WHAT,
+        ),
     ] = 64,
     host_link: Annotated[
         str,
@@ -47,15 +68,26 @@ def buffer(
             "--host-link",
             metavar="L",
             help="Link to host memory: pcie3, pcie4, pcie5, nvlink-c2c, or GB/s reached.",
+            rich_help_panel=WHERE,
         ),
     ] = "pcie4",
     policy: Annotated[
         list[str] | None,
-        typer.Option("--policy", metavar="P", help="Rule of eviction, repeatable; default: all."),
+        typer.Option(
+            "--policy",
+            metavar="P",
+            help="Rule of eviction, repeatable; default: all.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     cache: Annotated[
         list[int] | None,
-        typer.Option("--cache", metavar="C", help="Experts of a layer on a rank; default: all."),
+        typer.Option(
+            "--cache",
+            metavar="C",
+            help="Experts of a layer on a rank; default: all.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     balance: Annotated[
         list[str] | None,
@@ -64,18 +96,30 @@ def buffer(
             metavar="B",
             help="contiguous (default), greedy, anti-correlation, scaled, batch-max; repeatable. "
             "Other than contiguous: fitted on the first half, all reported on the second.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     memory_GiB: Annotated[
         float | None,
         typer.Option(
-            "--memory-GiB", metavar="X", help="Memory of a rank for experts; default: the system's."
+            "--memory-GiB",
+            metavar="X",
+            help="Memory of a rank for experts; default: the system's.",
+            rich_help_panel=WHERE,
         ),
     ] = None,
     keep: Annotated[
-        float, typer.Option("--keep", metavar="X", help="Share of full throughput good enough.")
+        float,
+        typer.Option(
+            "--keep",
+            metavar="X",
+            help="Share of full throughput good enough.",
+            rich_help_panel=SEARCH,
+        ),
     ] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random rule.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the random rule.", rich_help_panel=SEARCH)
+    ] = 0,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
+from moeplace.cli.options import SEARCH, WHAT, WHERE, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
@@ -21,7 +21,13 @@ MB = 1e6
 def gating(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="M", help="Model; without it the paper's workloads."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="M",
+            help="Model; without it the paper's workloads.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     capacity: Annotated[
         float | None,
@@ -30,25 +36,47 @@ def gating(
             metavar="C",
             help="Rows a rank sends to every expert, as a share of its tokens; needed with "
             "--model.",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     tokens_per_rank: Annotated[
-        int, typer.Option("--tokens-per-rank", metavar="N", help="Tokens of a rank and step.")
+        int,
+        typer.Option(
+            "--tokens-per-rank",
+            metavar="N",
+            help="Tokens of a rank and step.",
+            rich_help_panel=WHAT,
+        ),
     ] = 4096,
     hw: Annotated[
         str | None,
-        typer.Option("--hw", metavar="H", help="System; default: the paper's nodes of 8 V100."),
+        typer.Option(
+            "--hw",
+            metavar="H",
+            help="System; default: the paper's nodes of 8 V100.",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     ranks: Annotated[
-        int | None, typer.Option("--ranks", metavar="N", help="EP size; default: the system's own.")
+        int | None,
+        typer.Option(
+            "--ranks",
+            metavar="N",
+            help="EP size; default: the system's own.",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     phase: Annotated[
-        str, typer.Option("--phase", metavar="P", help="prefill or decode.")
+        str, typer.Option("--phase", metavar="P", help="prefill or decode.", rich_help_panel=WHAT)
     ] = "prefill",
     skew: Annotated[
         float,
         typer.Option(
-            "--skew", metavar="X", min=0.0, help="Zipf exponent of the experts' loads; 0: equal."
+            "--skew",
+            metavar="X",
+            min=0.0,
+            help="Zipf exponent of the experts' loads; 0: equal.",
+            rich_help_panel=WHAT,
         ),
     ] = 0.0,
     launch_us: Annotated[
@@ -58,9 +86,13 @@ def gating(
             metavar="X",
             min=0.0,
             help="Host time of a kernel, with --model; default 10, about 0 with CUDA graphs.",
+            rich_help_panel=WHERE,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which experts are popular.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", metavar="N", min=0, help="Which experts are popular.", rich_help_panel=SEARCH),
+    ] = 0,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,

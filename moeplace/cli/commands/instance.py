@@ -50,19 +50,18 @@ def list_(
 
     def draw() -> None:
         out.table(
-            ("instance", "objective", "best\nknown", "gap", "", "what"),
+            ("instance", "objective", "best\nknown", "gap", "what"),
             [
                 (
                     row["name"],
                     row["objective"],
                     "–" if row["value"] is None else f"{row['value']:.5g}",
-                    "–" if row["gap"] is None else f"{row['gap']:.2%}",
-                    row["status"],
+                    _gap(row),
                     row["about"],
                 )
                 for row in rows
             ],
-            left=(0, 1, 4, 5),
+            left=(0, 1, 4),
         )
 
     out.show(rows, rows, draw)
@@ -267,6 +266,12 @@ def check(
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise CheckFailedError(f"instance {broken[0]['name']}: {broken[0]['problems']}{more}")
+
+
+def _gap(row: dict[str, Any]) -> str:
+    if row["status"] == "optimal":
+        return "optimal"
+    return "–" if row["gap"] is None else f"{row['gap']:.2%}"
 
 
 def _row(instance: Instance) -> dict[str, Any]:

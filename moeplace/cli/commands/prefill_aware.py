@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import SEARCH, WHAT, WHERE, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import InputError, UsageError
 
@@ -21,10 +21,13 @@ BATCHES = (1024, 4096, 8192, 16384)
 
 
 def prefill_aware(
-    model: Annotated[str, typer.Option("--model", "-m", metavar="M", help="Model.")],
-    hw: Annotated[str, typer.Option("--hw", metavar="H", help="System.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="M", help="Model.", rich_help_panel=WHAT)
+    ],
+    hw: Annotated[str, typer.Option("--hw", metavar="H", help="System.", rich_help_panel=WHERE)],
     ranks: Annotated[
-        list[int] | None, typer.Option("--ranks", metavar="N", help="EP size; repeatable.")
+        list[int] | None,
+        typer.Option("--ranks", metavar="N", help="EP size; repeatable.", rich_help_panel=WHERE),
     ] = None,
     batch: Annotated[
         list[int] | None,
@@ -33,27 +36,48 @@ def prefill_aware(
             metavar="N",
             help="Tokens of a decode step, all ranks; repeatable. Default: 1024, 4096, 8192, "
             "16384.",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     trace: Annotated[
         str | None,
-        typer.Option("--trace", "-t", metavar="F", help="Trace of tokens of both phases."),
+        typer.Option(
+            "--trace",
+            "-t",
+            metavar="F",
+            help="Trace of tokens of both phases.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     prefill: Annotated[
-        str | None, typer.Option("--prefill", metavar="F", help="Loads of the prefill.")
+        str | None,
+        typer.Option("--prefill", metavar="F", help="Loads of the prefill.", rich_help_panel=WHAT),
     ] = None,
     decode: Annotated[
-        str | None, typer.Option("--decode", metavar="F", help="Loads of the decode.")
+        str | None,
+        typer.Option("--decode", metavar="F", help="Loads of the decode.", rich_help_panel=WHAT),
     ] = None,
     history: Annotated[
         str | None,
-        typer.Option("--history", metavar="F", help="Decode loads of other requests, to compare."),
+        typer.Option(
+            "--history",
+            metavar="F",
+            help="Decode loads of other requests, to compare.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     skip_layer: Annotated[
         list[int] | None,
-        typer.Option("--skip-layer", metavar="L", help="Layer id to leave out; repeatable."),
+        typer.Option(
+            "--skip-layer",
+            metavar="L",
+            help="Layer id to leave out; repeatable.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the solver.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the solver.", rich_help_panel=SEARCH)
+    ] = 0,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:

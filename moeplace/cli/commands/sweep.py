@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
+from moeplace.cli.options import (
+    OUTPUT,
+    SEARCH,
+    WHAT,
+    WHERE,
+    ExplainOption,
+    FormatOption,
+    QuietOption,
+)
 from moeplace.cli.output import INTERRUPTED, Format, Output
 from moeplace.cli.runs.command import keeps_run
 from moeplace.errors import UsageError
@@ -20,33 +28,61 @@ DEFAULT_AXES = "link_GBps,redundant"
 
 @keeps_run
 def sweep(
-    model: Annotated[str, typer.Option("--model", "-m", metavar="M,..", help="Models.")],
-    hw: Annotated[str, typer.Option("--hw", metavar="H,..", help="Systems.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="M,..", help="Models.", rich_help_panel=WHAT)
+    ],
+    hw: Annotated[
+        str, typer.Option("--hw", metavar="H,..", help="Systems.", rich_help_panel=WHERE)
+    ],
     ranks: Annotated[
-        str | None, typer.Option(metavar="N,..", help="EP sizes of clusters; default: their own.")
+        str | None,
+        typer.Option(
+            metavar="N,..", help="EP sizes of clusters; default: their own.", rich_help_panel=WHERE
+        ),
     ] = None,
-    phase: Annotated[str, typer.Option(metavar="P,..", help="prefill, decode.")] = "prefill",
+    phase: Annotated[
+        str, typer.Option(metavar="P,..", help="prefill, decode.", rich_help_panel=WHAT)
+    ] = "prefill",
     tokens_per_rank: Annotated[
-        str | None, typer.Option(metavar="N,..", help="Batches; default: the phase's.")
+        str | None,
+        typer.Option(metavar="N,..", help="Batches; default: the phase's.", rich_help_panel=WHAT),
     ] = None,
-    redundant: Annotated[str, typer.Option(metavar="N,..", help="Redundant experts.")] = "0",
+    redundant: Annotated[
+        str, typer.Option(metavar="N,..", help="Redundant experts.", rich_help_panel=WHERE)
+    ] = "0",
     link_gbps: Annotated[
         str | None,
-        typer.Option("--link-GBps", metavar="B,..", help="Fast links; default: the system's."),
+        typer.Option(
+            "--link-GBps",
+            metavar="B,..",
+            help="Fast links; default: the system's.",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     nic_gbps: Annotated[
         str | None,
-        typer.Option("--nic-GBps", metavar="B,..", help="NICs; default: the system's."),
+        typer.Option(
+            "--nic-GBps", metavar="B,..", help="NICs; default: the system's.", rich_help_panel=WHERE
+        ),
     ] = None,
-    solver: Annotated[str, typer.Option(help="Who places the experts at every point.")] = "eplb",
+    solver: Annotated[
+        str, typer.Option(help="Who places the experts at every point.", rich_help_panel=SEARCH)
+    ] = "eplb",
     layers: Annotated[
-        int | None, typer.Option(metavar="N", help="Layers that stand for all; 0 for all.", min=0)
+        int | None,
+        typer.Option(
+            metavar="N", help="Layers that stand for all; 0 for all.", min=0, rich_help_panel=WHAT
+        ),
     ] = 8,
     plot: Annotated[
-        Path | None, typer.Option(metavar="OUT.png", help="Heat map of the layer time.")
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Heat map of the layer time.", rich_help_panel=OUTPUT),
     ] = None,
     plot_axes: Annotated[
-        str, typer.Option(metavar="X,Y", help="Columns across and down the heat map.")
+        str,
+        typer.Option(
+            metavar="X,Y", help="Columns across and down the heat map.", rich_help_panel=OUTPUT
+        ),
     ] = DEFAULT_AXES,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,

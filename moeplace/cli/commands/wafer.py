@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
+from moeplace.cli.options import SEARCH, WHAT, WHERE, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.cli.runs.command import keeps_run
 
@@ -18,13 +18,22 @@ DEFAULT = "base,ep,pred,allo,allo+pred,moeplace"
 
 @keeps_run
 def wafer(
-    model: Annotated[str, typer.Option("--model", "-m", metavar="M", help="Model.")],
-    hw: Annotated[str, typer.Option("--hw", metavar="H", help="Wafer or mesh:RxC.")] = "wafer",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="M", help="Model.", rich_help_panel=WHAT)
+    ],
+    hw: Annotated[
+        str, typer.Option("--hw", metavar="H", help="Wafer or mesh:RxC.", rich_help_panel=WHERE)
+    ] = "wafer",
     batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Requests decoded together.")
+        int,
+        typer.Option(metavar="N", min=1, help="Requests decoded together.", rich_help_panel=WHAT),
     ] = 4096,
-    layers: Annotated[int, typer.Option(metavar="N", min=1, help="The first N MoE layers.")] = 4,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Decode steps.")] = 8,
+    layers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The first N MoE layers.", rich_help_panel=WHAT)
+    ] = 4,
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Decode steps.", rich_help_panel=WHAT)
+    ] = 8,
     trace: Annotated[
         str | None,
         typer.Option(
@@ -33,24 +42,38 @@ def wafer(
             metavar="F",
             help="Trace of tokens; half of its requests are the batch, half are history. "
             "Default: synthetic, like that of the model.",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     strategies: Annotated[
-        str, typer.Option(metavar="S,..", help="Strategies, comma separated.")
+        str,
+        typer.Option(metavar="S,..", help="Strategies, comma separated.", rich_help_panel=SEARCH),
     ] = DEFAULT,
     weight_dtype: Annotated[
-        str, typer.Option(metavar="T", help="Expert weights; the paper has 2 bytes.")
+        str,
+        typer.Option(
+            metavar="T", help="Expert weights; the paper has 2 bytes.", rich_help_panel=WHERE
+        ),
     ] = "bf16",
     ignore_capacity: Annotated[
-        bool, typer.Option("--ignore-capacity", help="Let copies exceed HBM, as the paper did.")
+        bool,
+        typer.Option(
+            "--ignore-capacity",
+            help="Let copies exceed HBM, as the paper did.",
+            rich_help_panel=WHERE,
+        ),
     ] = False,
     multicast: Annotated[
         bool,
         typer.Option(
-            "--multicast", help="Dies that wait for the same weights share a tree of XY routes."
+            "--multicast",
+            help="Dies that wait for the same weights share a tree of XY routes.",
+            rich_help_panel=WHERE,
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed.", rich_help_panel=SEARCH)
+    ] = 0,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
