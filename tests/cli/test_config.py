@@ -92,6 +92,15 @@ def test_origins(shown, monkeypatch, tiny):
     assert shown(text)["trace"] == (["b", "c d"], "MOEPLACE_SOLVE_TRACE")
 
 
+def test_defaults_are_for_whom_they_fit(shown):
+    """A command whose option means something else keeps its own value."""
+    text = '[defaults]\nredundant = "auto"\nformat = "json"\n'
+    assert shown(text)["redundant"] == ("auto", "moeplace.toml:2")
+    assert shown(text, command="replay")["redundant"] == (0, "built-in")
+    report = shown(text, command="report")
+    assert report["format"] == (OPTIONS[("report",)]["format"].default, "built-in")
+
+
 def test_the_folder_wins_over_the_user(shown, tiny):
     """moeplace.toml of the working folder wins over the user's file; --config over both."""
     (tiny / "home" / "moeplace").mkdir(parents=True)
@@ -137,7 +146,8 @@ def test_show_lists_what_is_set(moeplace, tiny):
         ("[solve]\nmodel = {}\n", "model is {}; use text"),
         ("[solve]\nmodel = [1]\n", "model is [1]; use text"),
         ("[solve]\ntrace = [true]\n", "trace is true; use text"),
-        ('[defaults]\nredundant = "x"\n', "for `moeplace replay`, is 'x'; use a whole number"),
+        ('[defaults]\nseed = "x"\n', "moeplace.toml:2: [defaults] seed is 'x'; use a whole"),
+        ('[defaults]\nformat = "svg"\n', "[defaults] format is 'svg'; use one of table, json"),
         ("[solve\n", "moeplace.toml: not TOML"),
         ("[solve]\nseed = 1\nseed = 2\n", "at line 3"),
     ],

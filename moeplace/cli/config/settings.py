@@ -170,19 +170,26 @@ def _add_shared(
     options: Options,
     values: dict[tuple[str, ...], dict[str, Setting]],
 ) -> None:
-    """Give a value of [defaults] to every command that has the option."""
+    """Give a value of [defaults] to every command whose option of this name can have it.
+
+    The value has to be one for the usual form of the option; commands for which the name means
+    something else (``report --format``) keep their own where it is none for them.
+    """
     place = file.place(DEFAULTS, key)
-    used = False
-    for words, known in options.items():
-        option = _known(known.values(), key)
-        if option is None:
-            continue
-        used = True
-        where = f"{place}: [{DEFAULTS}] {key}, for `moeplace {' '.join(words)}`,"
-        values[words][option.name] = Setting(checked(option, value, where), place)
-    if not used:
+    found = [one for known in options.values() if (one := _known(known.values(), key)) is not None]
+    if not found:
         names = {name for known in options.values() for name in known}
         raise _unknown(file, (DEFAULTS, key), "option", sorted(names))
+    forms = [(one.kind, one.choices, one.multiple) for one in found]
+    usual = max(forms, key=forms.count)
+    for option, form in zip(found, forms, strict=True):
+        try:
+            good = checked(option, value, f"{place}: [{DEFAULTS}] {key}")
+        except InputError:
+            if form == usual:
+                raise
+            continue
+        values[option.command][option.name] = Setting(good, place)
 
 
 def _command(section: tuple[str, ...], options: Options) -> tuple[str, ...]:

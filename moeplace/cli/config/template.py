@@ -7,6 +7,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from moeplace.cli.config.settings import DEFAULTS, FILE_NAME
+from moeplace.cli.config.values import checked
+from moeplace.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,14 +64,26 @@ def _form(option: ConfigOption) -> tuple[Any, ...]:
 def _usual(options: list[ConfigOption]) -> ConfigOption | None:
     """Return the form of an option that can stand once for all commands, None without one.
 
-    A built-in value that is written down must be that of every command; a path never is shared,
-    since what is read or written there depends on the command.
+    A built-in value that is written down must be that of every command that can have it; a path
+    never is shared, since what is read or written there depends on the command.
     """
     forms = [_form(option) for option in options]
     usual = max(forms, key=forms.count)
     found = options[forms.index(usual)]
-    differs = found.default is not None and set(forms) != {usual}
-    return None if forms.count(usual) < SHARED or differs or found.kind == "path" else found
+    if forms.count(usual) < SHARED or found.kind == "path":
+        return None
+    return None if any(_would_change(one, found.default) for one in options) else found
+
+
+def _would_change(option: ConfigOption, value: Any) -> bool:
+    """Return whether a value in [defaults] would be another one than the built-in."""
+    if value is None or value == option.default:
+        return False
+    try:
+        checked(option, value, "")
+    except InputError:
+        return False
+    return True
 
 
 def _section(name: str, about: str, options: Iterable[ConfigOption]) -> str:
