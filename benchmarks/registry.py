@@ -43,6 +43,7 @@ CASES = {
         Case("evaluate", "Scoring one placement", "benchmarks.evaluation:report"),
         Case("sweep", "Hundreds of points", "benchmarks.sweeping:report"),
         Case("validation", "Models against measurements", "benchmarks.validation:report"),
+        Case("measured", "Placements timed on GPUs", "benchmarks.measured:report"),
         Case("layer-time", "Layer time beside every peer", "benchmarks.layer_time:report"),
         Case("partition", "Ranks a token touches", "benchmarks.partitioning:report"),
         Case("qap", "Quadratic assignment (QAPLIB)", "benchmarks.qap:report"),

@@ -33,7 +33,7 @@ def joined(runs: list[dict[str, Any]]) -> dict[str, Any]:
     whole["runs"] = [run["meta"] for run in runs]
     seen: set[tuple[Any, ...]] = set()
     rounds = 0
-    for run in runs:
+    for turn, run in enumerate(runs):
         for name, sweep in run["calib"].items():
             whole["calib"].setdefault(name, []).extend(sweep)
         for record in run["ep_emulated"]:
@@ -41,7 +41,8 @@ def joined(runs: list[dict[str, Any]]) -> dict[str, Any]:
             drop = SAME if layer in seen else ()
             seen.add(layer)
             kept = {name: value for name, value in record.items() if name not in drop}
-            whole["ep_emulated"].append(kept | {"repeat": rounds + record["repeat"]})
+            about = {"run": turn, "repeat": rounds + record["repeat"]}
+            whole["ep_emulated"].append(kept | about)
         whole["left_out"] += [[rounds + number, *job] for number, *job in run["left_out"]]
         rounds += 1 + max(record["repeat"] for record in run["ep_emulated"])
     return whole

@@ -9,9 +9,11 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean, mean, median
 
 from benchmarks.timing import table
+from moeplace.hwmodels.calibrate.layers import LEAST_MARGIN
+from moeplace.hwmodels.calibrate.statistics import kendall_tau
 
 SHOWN = ("contiguous", "eplb0", "eplb", "balance", "moeplace", "moeplace-fitted")
 PREFILL_AWARE = ("contiguous", "remap", "dup", "moeplace-prefill", "oracle")
@@ -25,8 +27,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    found = read(Path(arguments[0]))
-    print(layers(found), speed_ups(found), prefill_aware(found), sep="\n\n")
+    folder = Path(arguments[0])
+    found = read(folder)
+    tables = (layers(found), speed_ups(found), prefill_aware(found), agreement(folder))
+    print(*tables, sep="\n\n")
     return 0
 
 
@@ -87,6 +91,47 @@ def prefill_aware(found: dict[Case, dict[str, list[float]]]) -> str:
             cells = [f"{base / median(times[name]):.3f}" for name in PREFILL_AWARE]
             rows.append([case[1], str(case[2]), str(case[3]), *cells])
     return table(["layer", "ranks", "tokens a rank", *PREFILL_AWARE], rows)
+
+
+def agreement(folder: Path) -> str:
+    """Return how well the layers of one run predict those of another, on another machine."""
+    times: dict[Case, dict[str, dict[int, list[list[float]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for path in sorted(folder.glob("*.json")):
+        for record in json.loads(path.read_text(encoding="utf-8")).get("ep_emulated", ()):
+            phase, layer = record["trace"].split(".")
+            case = (phase, layer, record["world"], record["tokens_per_rank"])
+            ranks = record["emulated"]["compute"]["per_rank_us"]
+            times[case][record["placement"]][record.get("run", 0)].append(ranks)
+    rows = []
+    for phase in ("decode", "prefill"):
+        layers_apart, ranks_apart = [], []
+        taus: dict[tuple[str, int], list[float]] = defaultdict(list)
+        for case, placements in times.items():
+            if case[0] != phase or any(len(runs) < 2 for runs in placements.values()):
+                continue
+            first, second, spread = [], [], LEAST_MARGIN
+            for runs in placements.values():
+                one, two = runs[0], runs[1]
+                first.append(mean(max(ranks) for ranks in one))
+                second.append(mean(max(ranks) for ranks in two))
+                largest = [max(ranks) for ranks in two]
+                spread = max(spread, max(largest) / min(largest) - 1)
+                layers_apart.append(abs(first[-1] / second[-1] - 1))
+                pairs = zip(zip(*one, strict=True), zip(*two, strict=True), strict=True)
+                ranks_apart += [abs(mean(a) / mean(b) - 1) for a, b in pairs]
+            tau = kendall_tau(first, second, spread)
+            if tau is not None:
+                taus[case[1], case[3]].append(tau)
+        if taus:
+            found = mean(mean(each) for each in taus.values())
+            apart = [f"{100 * median(each):.1f}" for each in (ranks_apart, layers_apart)]
+            rows.append([phase, *apart, f"{100 * max(layers_apart):.0f}", f"{found:.3f}"])
+    return table(
+        ["one run against another", "a rank apart %", "a layer %", "at most %", "Kendall's tau"],
+        rows,
+    )
 
 
 if __name__ == "__main__":
