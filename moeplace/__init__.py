@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from moeplace.cli.report import write_report
     from moeplace.cli.verification import verify
     from moeplace.errors import (
         BackendMissingError,
@@ -110,6 +111,7 @@ _HOME = {
     "verify": "moeplace.cli.verification",
     "violations": "moeplace.placement",
     "wafer_study": "moeplace.replay.wafer.study",
+    "write_report": "moeplace.cli.report",
 }
 
 __all__ = [
@@ -165,6 +167,7 @@ __all__ = [
     "verify",
     "violations",
     "wafer_study",
+    "write_report",
 ]
 
 

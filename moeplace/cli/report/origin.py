@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from moeplace.cli.report.markup import Html, join, tag
@@ -85,6 +86,14 @@ def _files(document: Mapping[str, Any]) -> Html | None:
     return table("Files that went in", (Column("file"), Column("SHA-256")), rows)
 
 
+def _certified(proofs: list[Any]) -> int:
+    return sum(
+        any(c is not None for c in both)
+        for proof in proofs
+        for both in zip_longest(proof["layers"], proof.get("contents", ()))
+    )
+
+
 def _facts(gathered: Gathered) -> list[Html]:
     from moeplace import __version__
 
@@ -105,7 +114,7 @@ def _facts(gathered: Gathered) -> list[Html]:
             ("effort", bound["effort"]),
             (
                 "certificate",
-                f"multipliers for {sum(c is not None for p in proofs for c in p['layers'])} "
+                f"multipliers for {_certified(proofs)} "
                 f"layers ({', '.join(str(p['level']) for p in proofs)})"
                 if proofs
                 else "closed theorems on the problem's data; no multipliers needed",

@@ -66,7 +66,7 @@ def write_report(
     if format not in FORMATS:
         raise UsageError(f"format is {format!r}; use {', '.join(FORMATS)}")
     if (format == "html") != (figure is None):
-        needed = "needs" if figure is None else "takes no"
+        needed = "needs a" if figure is None else "takes no"
         raise UsageError(f"format {format} {needed} figure")
     path = Path(output)
     if figure is not None:
