@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from moeplace.replay.scorer import BACKWARD
 from moeplace.replay.training import route_costs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from moeplace.replay.policy import Bench
@@ -20,6 +23,16 @@ STEPS_PER_SLOT = 1  # longest way, in slots of a layer
 UNLIMITED = 2**31 - 1
 WORKERS = 2
 LAYERS_FOR_THREADS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """Another map, (layers,) replicas it moves, and seconds of a step before and after."""
+
+    table: NDArray[np.int32]
+    moves: NDArray[np.int64]
+    before_s: NDArray[np.float64]
+    after_s: NDArray[np.float64]
 
 
 class Improver:
@@ -79,15 +92,68 @@ class Improver:
         rows
             Layers that may change, all by default.
         """
-        from moeplace.replay.improver_kernels import improve_layers
-
-        problem = self._bench.problem
         out = table.copy()
         moves = np.zeros(table.shape[0], np.int64)
         chosen = np.arange(table.shape[0]) if rows is None else rows
-        shares = np.ascontiguousarray(load)
+        improve = self._improvement(load, out, moves, worth, price_s, max_moves)
+        self._shared(improve, chosen)
+        return out, moves
+
+    def timed(
+        self,
+        load: NDArray[np.float64],
+        table: NDArray[np.int32],
+        *,
+        worth: float = 1.0,
+        price_s: float = 0.0,
+        max_moves: int = UNLIMITED,
+    ) -> Way:
+        """Return another map with the times of both, worked out side by side.
+
+        Parameters
+        ----------
+        load, table, worth, price_s, max_moves
+            As for `improved`.
+        """
+        out = table.copy()
+        layers = table.shape[0]
+        moves, before, after = np.zeros(layers, np.int64), np.empty(layers), np.empty(layers)
+        improve = self._improvement(load, out, moves, worth, price_s, max_moves)
 
         def work(part: NDArray[np.int64]) -> None:
+            improve(part)
+            before[part] = self._bench.scorer.times(load, table, part).total_s
+            after[part] = before[part]
+            changed = part[(out[part] != table[part]).any(axis=(1, 2))]
+            if changed.size:
+                after[changed] = self._bench.scorer.times(load, out, changed).total_s
+
+        self._shared(work, np.arange(layers))
+        return Way(out, moves, before, after)
+
+    def _shared(self, work: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64]) -> None:
+        """Do layers in threads where there are enough."""
+        if rows.size < LAYERS_FOR_THREADS:
+            work(rows)
+        else:
+            list(self._threads.map(work, np.array_split(rows, WORKERS)))
+
+    def _improvement(
+        self,
+        load: NDArray[np.float64],
+        out: NDArray[np.int32],
+        moves: NDArray[np.int64],
+        worth: float,
+        price_s: float,
+        max_moves: int,
+    ) -> Callable[[NDArray[np.int64]], None]:
+        """Return what improves some layers of `out` and fills their `moves`."""
+        from moeplace.replay.improver_kernels import improve_layers
+
+        problem = self._bench.problem
+        shares = np.ascontiguousarray(load)
+
+        def improve(part: NDArray[np.int64]) -> None:
             improve_layers(
                 shares,
                 out,
@@ -107,8 +173,4 @@ class Improver:
                 moves,
             )
 
-        if chosen.size < LAYERS_FOR_THREADS:
-            work(chosen)
-        else:
-            list(self._threads.map(work, np.array_split(chosen, WORKERS)))
-        return out, moves
+        return improve

@@ -81,8 +81,9 @@ def improve_layers(
     ranks, slots = table.shape[1], table.shape[2]
     experts = load.shape[1]
     count = np.empty(experts, np.int64)
-    on = np.empty((experts, ranks), np.int64)
+    on = np.empty((experts, ranks), np.int16)  # small, so that it stays in the nearest cache
     before = np.empty((experts, ranks), np.bool_)
+    part = np.empty(experts)  # share of a replica
     second = np.empty(experts)
     sync = np.zeros(experts)
     rank_s = np.empty(ranks)
@@ -109,9 +110,11 @@ def improve_layers(
         for e in range(experts):
             for r in range(ranks):
                 before[e, r] = on[e, r] > 0
+            part[e] = q[e] / count[e]
             second[e] = _slot(q[e], count[e], top_k, tokens, constants)
             sync[e] = _sync(e, on, holders, slowest, sync_bytes)
-        _ranks(work, q, count, on, second, sync, link_s, constants[0], rank_s)
+        for r in range(ranks):
+            rank_s[r] = _rank(r, work, part, on, second, sync, link_s, constants[0])
         first = rank_s.max()
         if (first - rank_s.mean()) * worth <= price_s and sync_bytes == 0.0:
             continue
@@ -132,13 +135,13 @@ def improve_layers(
             if now <= mean * (1.0 + CLOSE_ENOUGH) and sync_bytes == 0.0:
                 break
             kind, slot, other, other_slot = _step(
-                full, work, q, count, on, before, second, sync, rank_s, link_s, top_k, tokens,
+                full, work, q, count, part, on, before, second, sync, rank_s, link_s, top_k, tokens,
                 constants, slowest, sync_bytes, holders, twice, total < max_replicas,
                 max_moves - moved, worth, price_s,
             )  # fmt: skip
             if kind == 0:
                 break
-            x, y = int(work[full, slot]), int(work[other, other_slot])
+            x, y = np.int64(work[full, slot]), np.int64(work[other, other_slot])
             if kind == 1:
                 moved += _more(x, full, other, on, before)
                 if y >= 0:
@@ -165,13 +168,15 @@ def improve_layers(
                 on[x, full] -= 1
                 count[x] -= 1
                 total -= 1
-                y = -1
-            second[x] = _slot(q[x], count[x], top_k, tokens, constants)
-            sync[x] = _sync(x, on, holders, slowest, sync_bytes)
-            if y >= 0:
-                second[y] = _slot(q[y], count[y], top_k, tokens, constants)
-                sync[y] = _sync(y, on, holders, slowest, sync_bytes)
-            _ranks(work, q, count, on, second, sync, link_s, constants[0], rank_s)
+                y = np.int64(-1)
+            for e in (x, y):
+                if e >= 0:
+                    part[e] = q[e] / count[e]
+                    second[e] = _slot(q[e], count[e], top_k, tokens, constants)
+                    sync[e] = _sync(e, on, holders, slowest, sync_bytes)
+            for r in range(ranks):
+                if on[x, r] > 0 or (y >= 0 and on[y, r] > 0) or r in (full, other):
+                    rank_s[r] = _rank(r, work, part, on, second, sync, link_s, constants[0])
             value = (first - rank_s.max()) * worth - price_s * moved
             if value > best_value * (1.0 + GAIN):
                 best_value, best_moves, waited = value, moved, 0
@@ -185,7 +190,7 @@ def improve_layers(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _more(expert: int, away: int, to: int, on: NDArray[np.int64], before: NDArray[np.bool_]) -> int:
+def _more(expert: int, away: int, to: int, on: NDArray[np.int16], before: NDArray[np.bool_]) -> int:
     """Return how many more replicas are moved when one goes from a rank to another."""
     fresh = int(on[expert, to] == 0 and not before[expert, to])
     return fresh - int(on[expert, away] == 1 and not before[expert, away])
@@ -206,7 +211,7 @@ def _slot(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sync(
     expert: int,
-    on: NDArray[np.int64],
+    on: NDArray[np.int16],
     holders: NDArray[np.int64],
     slowest: NDArray[np.float64],
     nbytes: float,
@@ -223,23 +228,22 @@ def _sync(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _ranks(
+def _rank(
+    rank: int,
     work: NDArray[np.int32],
-    q: NDArray[np.float64],
-    count: NDArray[np.int64],
-    on: NDArray[np.int64],
+    part: NDArray[np.float64],
+    on: NDArray[np.int16],
     second: NDArray[np.float64],
     sync: NDArray[np.float64],
     link_s: NDArray[np.float64],
     floor: float,
-    rank_s: NDArray[np.float64],
-) -> None:
-    for r in range(work.shape[0]):
-        rank_s[r] = floor
-        for s in range(work.shape[1]):
-            e = work[r, s]
-            if e >= 0:
-                rank_s[r] += second[e] + sync[e] / on[e, r] + link_s[r] * q[e] / count[e]
+) -> float:
+    seconds = floor
+    for s in range(work.shape[1]):
+        e = work[rank, s]
+        if e >= 0:
+            seconds += second[e] + sync[e] / on[e, rank] + link_s[rank] * part[e]
+    return seconds
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -250,7 +254,8 @@ def _after(
     y: int,
     q: NDArray[np.float64],
     count: NDArray[np.int64],
-    on: NDArray[np.int64],
+    part: NDArray[np.float64],
+    on: NDArray[np.int16],
     second: NDArray[np.float64],
     sync: NDArray[np.float64],
     rank_s: NDArray[np.float64],
@@ -261,8 +266,12 @@ def _after(
     slowest: NDArray[np.float64],
     sync_bytes: float,
     holders: NDArray[np.int64],
+    cut: float,
 ) -> float:
-    """Return the largest time of a rank when a slot of `other` turns from y into x; −1 is none."""
+    """Return the largest time of a rank when a slot of `other` turns from y into x; −1 is none.
+
+    Where it is more than `cut`, anything more than `cut` may be returned.
+    """
     slot_x, load_x, sync_x, slot_y, load_y, sync_y = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     if x >= 0:
         slot_x = _slot(q[x], count[x] + 1, top_k, tokens, constants)
@@ -278,25 +287,36 @@ def _after(
         on[y, other] += 1
     after = 0.0
     now = rank_s[full]
-    for r in range(rank_s.size):
+    for turn in range(rank_s.size + 2):  # the two ranks that decide nearly always come first
+        r = full if turn == 0 else other if turn == 1 else turn - 2
+        old_x = on[x, r] if x >= 0 else 0
+        old_y = on[y, r] if y >= 0 else 0
+        if turn > 1 and ((old_x == 0 and old_y == 0) or r in (full, other)):
+            continue
         seconds = rank_s[r]
         if x >= 0:
-            old = on[x, r]
-            new = old + int(r == other)
+            new = old_x + int(r == other)
             if new > 0:
                 seconds += new * (slot_x + link_s[r] * load_x) + sync_x
-            if old > 0:
-                seconds -= old * (second[x] + link_s[r] * q[x] / count[x]) + sync[x]
+            if old_x > 0:
+                seconds -= old_x * (second[x] + link_s[r] * part[x]) + sync[x]
         if y >= 0:
-            old = on[y, r]
-            new = old - int(r == other)
+            new = old_y - int(r == other)
             if new > 0:
                 seconds += new * (slot_y + link_s[r] * load_y) + sync_y
-            if old > 0:
-                seconds -= old * (second[y] + link_s[r] * q[y] / count[y]) + sync[y]
-        if seconds > now or r in (full, other):
+            if old_y > 0:
+                seconds -= old_y * (second[y] + link_s[r] * part[y]) + sync[y]
+        if turn < 2 or seconds > now:
             after = max(after, seconds)
+            if after > cut:
+                break
     return after
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cut(now: float, least: float, worth: float) -> float:
+    """Return the time of the slowest rank above which a step is not worth `least`."""
+    return (now - least / worth) * (1.0 + 1e-12) if least > -np.inf else np.inf
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -305,7 +325,8 @@ def _step(
     work: NDArray[np.int32],
     q: NDArray[np.float64],
     count: NDArray[np.int64],
-    on: NDArray[np.int64],
+    part: NDArray[np.float64],
+    on: NDArray[np.int16],
     before: NDArray[np.bool_],
     second: NDArray[np.float64],
     sync: NDArray[np.float64],
@@ -329,42 +350,44 @@ def _step(
     best, kind, at, other, there = -np.inf, 0, 0, 0, 0
     limit = now * (1.0 - GAIN)
     partners = np.empty(min(PARTNERS, ranks - 1), np.int64)
-    for i in range(partners.size):
-        partners[i] = -1
-        for h in range(ranks):
-            if h == full or (partners[i] >= 0 and rank_s[h] >= rank_s[partners[i]]):
-                continue
-            known = False
-            for j in range(i):
-                known = known or partners[j] == h
-            if not known:
-                partners[i] = h
-    for s in range(slots):
-        x = work[full, s]
-        if x < 0:
+    known = 0
+    for h in range(ranks):
+        if h == full or (known == partners.size and rank_s[h] >= rank_s[partners[known - 1]]):
             continue
-        load_x = q[x] / count[x]
-        for h in partners:
-            if on[x, h] > 0 and not twice:
+        i = min(known, partners.size - 1)
+        while i > 0 and rank_s[h] < rank_s[partners[i - 1]]:
+            partners[i] = partners[i - 1]
+            i -= 1
+        partners[i] = h
+        known = min(known + 1, partners.size)
+    there_s, here_s = np.empty(slots), np.empty(slots)
+    cut = limit  # times above it are of no use, though an exchange moved two replicas back
+    for h in partners:
+        for t in range(slots):
+            y = work[h, t]
+            there_s[t] = second[y] + link_s[h] * part[y] if y >= 0 else 0.0
+            here_s[t] = second[y] + link_s[full] * part[y] if y >= 0 else 0.0
+        for s in range(slots):
+            x = work[full, s]
+            if x < 0 or (on[x, h] > 0 and not twice):
                 continue
-            here = now - second[x] - link_s[full] * load_x
-            away = rank_s[h] + second[x] + link_s[h] * load_x
+            here = now - second[x] - link_s[full] * part[x]
+            away = rank_s[h] + second[x] + link_s[h] * part[x]
             if on[x, full] == 1:
                 here -= sync[x]
             if on[x, h] == 0:
                 away += sync[x]
-            more_x = _more(x, full, h, on, before)
             for t in range(slots):
+                after, away_y = here + here_s[t], away - there_s[t]
+                # Looked at first: it excludes most.
+                if sync_bytes == 0.0 and max(after, away_y) >= cut:
+                    continue
                 y = work[h, t]
                 if y == x:
                     continue
-                after, away_y, more = here, away, more_x
                 if y >= 0:
                     if on[y, full] > 0 and not twice:
                         continue
-                    load_y = q[y] / count[y]
-                    after += second[y] + link_s[full] * load_y
-                    away_y -= second[y] + link_s[h] * load_y
                     if on[y, full] == 0:
                         after += sync[y]
                     if on[y, h] == 1:
@@ -372,6 +395,7 @@ def _step(
                 after = max(after, away_y)
                 if after >= limit:
                     continue
+                more = _more(x, full, h, on, before)
                 if y >= 0:
                     more += _more(y, h, full, on, before)
                 if more > 0 and more > budget:
@@ -379,6 +403,7 @@ def _step(
                 value = (now - after) * worth - price_s * more
                 if value > best:
                     best, kind, at, other, there = value, 1, s, h, t
+                    cut = min(limit, _cut(now, best - 2.0 * price_s, worth))
     done_above = np.inf
     for _ in range(HEAVIEST):
         s = -1
@@ -399,7 +424,7 @@ def _step(
                 if y < 0 and room:
                     t = i
                     break
-                lighter = t < 0 or q[y] / count[y] < q[work[h, t]] / count[work[h, t]]
+                lighter = t < 0 or part[y] < part[work[h, t]]
                 if y >= 0 and y != x and count[y] > 1 and lighter:
                     t = i
             if t < 0:
@@ -411,8 +436,8 @@ def _step(
             if more > 0 and more > budget:
                 continue
             after = _after(
-                full, h, x, y, q, count, on, second, sync, rank_s, link_s, top_k, tokens,
-                constants, slowest, sync_bytes, holders,
+                full, h, x, y, q, count, part, on, second, sync, rank_s, link_s, top_k, tokens,
+                constants, slowest, sync_bytes, holders, _cut(now, best + price_s * more, worth),
             )  # fmt: skip
             if after < limit:
                 value = (now - after) * worth - price_s * more
@@ -423,8 +448,8 @@ def _step(
         if x < 0 or count[x] < 2:
             continue
         after = _after(
-            full, full, -1, x, q, count, on, second, sync, rank_s, link_s, top_k, tokens,
-            constants, slowest, sync_bytes, holders,
+            full, full, -1, x, q, count, part, on, second, sync, rank_s, link_s, top_k, tokens,
+            constants, slowest, sync_bytes, holders, _cut(now, best, worth),
         )  # fmt: skip
         if after < limit:
             value = (now - after) * worth

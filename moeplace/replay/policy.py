@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeplace.placement import Problem
-    from moeplace.replay.fetches import Mover
+    from moeplace.replay.fetches import Fetches, Mover
     from moeplace.replay.scorer import Scorer
 
 
@@ -79,12 +79,15 @@ class Decision:
     local
         (layers, experts) bool: experts that serve every token on its own rank, so that nothing
         is sent for them; they have a replica on every rank. None for none.
+    fetches
+        What going there takes, where the policy has worked it out; None where not.
     """
 
     table: NDArray[np.int32]
     step_extra_s: NDArray[np.float64] | None = None
     free: bool = False
     local: NDArray[np.bool_] | None = None
+    fetches: Fetches | None = None
 
 
 class Policy(Protocol):

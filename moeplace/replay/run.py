@@ -75,7 +75,9 @@ class PolicyReplay:
             if decision is not None and decision.free:
                 self._use(decision)
             elif decision is not None:
-                fetches = self._bench.mover.fetches(self.table, decision.table)
+                fetches = decision.fetches
+                if fetches is None:
+                    fetches = self._bench.mover.fetches(self.table, decision.table)
                 moved, nbytes = int(fetches.moved.sum()), fetches.nbytes
                 if self._settings.migration == "overlap" and moved:
                     self._coming, self._left_s = decision, fetches.seconds

@@ -96,18 +96,17 @@ class MoeplaceTriggered:
         if bench.scorer.training and self._moves == UNLIMITED:
             fresh = [anchored_layer(old[row], load[row]) for row in range(old.shape[0])]
             candidates.append(np.array(fresh, np.int32))
-        improved = [
-            self._improver.improved(
+        ways = [
+            self._improver.timed(
                 load, table, worth=self._worth, price_s=price_s, max_moves=self._moves
-            )[0]
+            )
             for table in candidates
         ]
-        before_s = bench.scorer.times(load, old).total_s
-        gains, nets = [], []
-        for table in improved:
-            gain_s = (before_s - bench.scorer.times(load, table).total_s) * self._worth
-            gains.append(gain_s)
-            nets.append(gain_s - price_s * bench.mover.fetches(old, table).moved)
+        improved = [way.table for way in ways]
+        before_s = ways[0].before_s
+        fetched = [bench.mover.fetches(old, table) for table in improved]
+        gains = [(before_s - way.after_s) * self._worth for way in ways]
+        nets = [gain - price_s * f.moved for gain, f in zip(gains, fetched, strict=True)]
         rows = np.arange(old.shape[0])
         which = np.argmax(nets, axis=0)
         net_s = np.array(nets)[which, rows]
@@ -116,6 +115,7 @@ class MoeplaceTriggered:
             return None
         out = old.copy()
         out[chosen] = np.array(improved)[which[chosen], chosen]
-        cost_s = bench.mover.fetches(old, out).seconds
+        whole = len(improved) == 1 and np.array_equal(out, improved[0])
+        fetches = fetched[0] if whole else bench.mover.fetches(old, out)
         gain = float(np.array(gains)[which[chosen], chosen].sum())
-        return Decision(out) if gain > self._margin * cost_s else None
+        return Decision(out, fetches=fetches) if gain > self._margin * fetches.seconds else None
