@@ -59,7 +59,8 @@ class Browser:
             width=width, height=900, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # nothing moves under a click
+        self.call("Emulation.setEmulatedMedia", features=[scheme, still])
 
     def __enter__(self) -> Self:
         return self
