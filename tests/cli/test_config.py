@@ -159,8 +159,15 @@ def test_what_is_refused(moeplace, tiny, text, said):
     assert done.exit_code == 3
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_broken_file_does_not_hinder_help(moeplace, tiny):
+    """--help works whatever files say, and --no-config leaves them out."""
+    (tiny / "moeplace.toml").write_text("[solve\n")
+    assert moeplace("model", "list").exit_code == 3
     assert moeplace("--no-config", "model", "list").exit_code == 0
-    assert moeplace("solve", "--help").exit_code == 0
+    assert moeplace("model", "list", "--help").exit_code == 0
+    assert moeplace("--help").exit_code == 0
 
 
 def test_variables_are_checked(moeplace, monkeypatch):
