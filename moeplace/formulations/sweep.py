@@ -151,10 +151,12 @@ def _model_rows(
                 # A solver that balances does not look at links: one map serves them all.
                 key = (hw, system.ranks, phase, problem.tokens_per_rank, redundant)
                 if key not in maps:
-                    found = solve(problem, sweep.solver).placement
-                    if found is None:
+                    found = solve(problem, sweep.solver)
+                    if found.limit == "interrupted":
+                        raise KeyboardInterrupt  # half a search compares with no other point
+                    if found.placement is None:
                         raise InfeasibleError(f"{sweep.solver} found no placement")
-                    maps[key] = found
+                    maps[key] = found.placement
                 yield row | _figures(problem, maps[key])
             except InfeasibleError as error:
                 yield row | {"status": "infeasible", "reason": str(error)}

@@ -46,3 +46,24 @@ def test_bad_sweeps() -> None:
         run_sweep(Sweep(["deepseek-v3"], ["wafer"], layers=0))
     with pytest.raises(InputError, match="no measured routing"):
         run_sweep(Sweep(["mixtral-8x7b"], ["wafer"]))
+
+
+def test_interrupt_ends_the_sweep(monkeypatch):
+    """Ctrl-C inside a point's search ends the sweep; finished points were told before."""
+    from moeplace.formulations.heuristics.simple import contiguous
+
+    calls = []
+
+    def second_interrupts(problem, run, initial):
+        calls.append(problem)
+        if len(calls) > 1:
+            run.report(contiguous(problem, run, None).placement)
+            raise KeyboardInterrupt
+        return contiguous(problem, run, None)
+
+    monkeypatch.setattr("moeplace.formulations.solve.load_solver", lambda name: second_interrupts)
+    told = []
+    sweep = Sweep(["deepseek-v2-lite"], ["mesh:2x2"], redundant=[0, 4, 8], layers=1, solver="lpt")
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep, told.append)
+    assert [row["redundant"] for row in told] == [0]
