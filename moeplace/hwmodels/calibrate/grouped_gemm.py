@@ -138,9 +138,29 @@ def fit_gemm_curve(documents: Sequence[Mapping[str, Any]]) -> GemmCurve:
 
 
 def slowest(entry: Mapping[str, Any], key: str) -> float:
-    """Return a time, of the slowest rank if there are several."""
+    """Return a time, of the slowest rank if there are several.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive number.
+    """
     value = entry[key]
-    return float(max(value)) if isinstance(value, list) else float(value)
+    return positive_us(max(value) if isinstance(value, list) else value, key)
+
+
+def positive_us(value: Any, key: str) -> float:
+    """Return a measured time.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive number; with its key.
+    """
+    time = float(value)
+    if not 0 < time < np.inf:
+        raise ValueError(f"{key} is {value}, not a positive time")
+    return time
 
 
 def expected_slowest_us(mean: NDArray[np.float64], spread: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeplace.errors import InputError
-from moeplace.hwmodels.calibrate.grouped_gemm import expected_slowest_us
+from moeplace.hwmodels.calibrate.grouped_gemm import expected_slowest_us, positive_us
 from moeplace.hwmodels.calibrate.layer_sweeps import LayerModel, fit_layer_model
 from moeplace.hwmodels.calibrate.statistics import kendall_tau
 
@@ -177,7 +177,7 @@ def _rows(
             repeat=int(entry.get("repeat", 0)),
             ranks=int(entry["world"]),
             quantity="total" if real else "compute",
-            measured_us=float(timed["max_us"]),
+            measured_us=positive_us(timed["max_us"], "max_us"),
             predicted_us=compute + (_exchange_us(entry, model) if real else 0.0),
         )
 

@@ -120,6 +120,8 @@ def test_repeats_share_their_loads(tmp_path: Path) -> None:
         (lambda d: d["calib"].pop("hbm_copy"), "'shape' is missing"),
         (lambda d: d["ep_emulated"][0].pop("rows_sent"), "'rows_per_rank' is missing"),
         (lambda d: d["ep_emulated"][0].update(row_bytes="wide"), "run.json"),
+        (lambda d: d["ep_emulated"][0]["emulated"]["compute"].update(max_us=0), "max_us is 0"),
+        (lambda d: d["calib"]["grouped_uniform"][0].update(total_us=-1), "total_us is -1"),
     ],
 )
 def test_damaged_files(damage: Any, message: str, tmp_path: Path) -> None:
