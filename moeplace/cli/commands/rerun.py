@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moeplace.cli.options import FormatOption, QuietOption
+from moeplace.cli.options import OUTPUT, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import CheckFailedError
 
@@ -22,6 +22,7 @@ def rerun(
             "-o",
             metavar="NEWDIR",
             help="Keep the new run in this folder; default: it is compared and forgotten.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     ignore_changes: Annotated[
