@@ -33,7 +33,7 @@ def report(
     ],
     compare: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[COMPARE]...", help="Files of `compare -o FILE.json`."),
+        typer.Argument(metavar="COMPARE", help="Files of `compare -o FILE.json`."),
     ] = None,
     format: Annotated[
         Page,
