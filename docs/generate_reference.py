@@ -330,6 +330,92 @@ def formats_page() -> str:
     )
 
 
+# What makes each document, and where its keys are told at length.
+DOCUMENTS = {
+    "moeplace.bound/1": "`moeplace bound`",
+    "moeplace.buffer/1": "`moeplace buffer`: [study](../studies/buffering.md)",
+    "moeplace.certificate/1": "inside [result.json](result-json.md), for `moeplace verify`",
+    "moeplace.check/1": "`moeplace check`: [export to an engine](../how-to/export-to-an-engine.md)",
+    "moeplace.compare/1": "`moeplace compare`: [result.json](result-json.md)",
+    "moeplace.config/1": "`moeplace config show`: [file formats](file-formats.md#options-toml)",
+    "moeplace.disaggregate/1": "`moeplace disaggregate`",
+    "moeplace.doctor/1": "`moeplace doctor`: [file formats](file-formats.md#installation)",
+    "moeplace.export/1": "`moeplace export`",
+    "moeplace.gating/1": "`moeplace gating`: [study](../studies/gating.md)",
+    "moeplace.horizon/1": "`moeplace replay --advise-horizon`",
+    "moeplace.import-estimate/1": "`moeplace trace import --estimate`",
+    "moeplace.insights/1": "`moeplace trace insights`: [page](../explanation/insights.md)",
+    "moeplace.instance-check/1": "`moeplace instance check`",
+    "moeplace.manifest/1": "`manifest.json` of an imported trace",
+    "moeplace.placement/1": "[a placement](file-formats.md#placement-json)",
+    "moeplace.plan/1": "`moeplace plan`",
+    "moeplace.prefill-aware/1": "`moeplace prefill-aware`: [study](../studies/prefill-aware.md)",
+    "moeplace.replay/1": "`moeplace replay`: [rebalance](../how-to/rebalance-online.md)",
+    "moeplace.rerun/1": "`moeplace rerun`: [file formats](file-formats.md#run-folder)",
+    "moeplace.result/1": "`moeplace solve`, `evaluate`: [result.json](result-json.md)",
+    "moeplace.run/1": "`manifest.json` of a [run folder](file-formats.md#run-folder)",
+    "moeplace.trace/1": "`meta.json` of [a trace](file-formats.md#trace-parquet)",
+    "moeplace.verification/1": "`moeplace verify`",
+    "moeplace.wafer/1": "`moeplace wafer`: [study](../studies/wafer.md)",
+    "moeplace.workload/1": "nothing that is written: the first words of a fingerprint",
+}
+
+
+def documents_page() -> str:
+    """Return the page of JSON documents: each schema with the keys that the source gives it."""
+    keys = _keys_by_schema(FOLDER.parents[1] / "moeplace")
+    if missing := set(keys) ^ set(DOCUMENTS):
+        raise SystemExit(f"DOCUMENTS of generate_reference.py and the source differ: {missing}")
+    rows = [
+        (code(schema), what, ", ".join(code(key) for key in keys[schema] if key != "schema"))
+        for schema, what in DOCUMENTS.items()
+    ]
+    return "\n".join(
+        [
+            MADE,
+            "# JSON documents\n",
+            "What `--format json` prints and what is written as JSON begins with its `schema`; the "
+            "number after the slash rises when a key changes its meaning or goes away. New keys "
+            "may appear at any time. Listed are the keys that the source writes beside the schema; "
+            "others are told behind the link, or follow from what was asked for.\n",
+            table(("schema", "from", "keys"), rows),
+        ]
+    )
+
+
+def _keys_by_schema(folder: Path) -> dict[str, list[str]]:
+    """Read from the source every schema and the keys written beside it."""
+    import ast
+    import re
+
+    found: dict[str, list[str]] = {}
+    constants: dict[tuple[Path | None, str], str] = {}
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in sorted(folder.rglob("*.py"))}
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if re.fullmatch(r"moeplace\.[a-z-]+/\d+", node.value):
+                    found.setdefault(node.value, [])
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        constants[path, target.id] = str(node.value.value)
+                        constants[None, target.id] = str(node.value.value)  # if imported
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Dict):
+                continue
+            pairs = {k.value: v for k, v in zip(node.keys, node.values, strict=True)
+                     if isinstance(k, ast.Constant)}  # fmt: skip
+            schema = pairs.get("schema")
+            name = getattr(schema, "value", None)
+            if isinstance(schema, ast.Name):
+                name = constants.get((path, schema.id)) or constants.get((None, schema.id))
+            if name in found:
+                found[name] += [key for key in pairs if key not in found[name]]
+    return found
+
+
 def _plain_text(text: str) -> str:
     """Return text in which brackets make no links."""
     return text.replace("[", "\\[")
@@ -341,6 +427,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "systems.md": systems_page,
     "models.md": models_page,
     "formats.md": formats_page,
+    "json.md": documents_page,
 }
 
 

@@ -41,7 +41,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Return the pages with blocks to run: the README and everything written by hand in docs."""
-    made = {"cli.md", "solvers.md", "systems.md", "models.md", "formats.md"}
+    made = {"cli.md", "solvers.md", "systems.md", "models.md", "formats.md", "json.md"}
     found = sorted((ROOT / "docs").rglob("*.md"))
     return [ROOT / "README.md", *(page for page in found if page.name not in made)]
 
