@@ -61,7 +61,7 @@ def test_each_limit_is_named():
         "twice the arithmetic would save 45%."
     )
     text = limit_sentence(limits(tokens_s=0.3, weights_s=0.7, saved_s={"memory": 0.3}))
-    assert text.startswith("Reading weights takes 70% of the time")
+    assert text.startswith("Reading the weights of the experts in use takes 70% of the time")
     assert text.endswith("twice the memory speed would save 30%.")
     text = limit_sentence(limits(tokens_s=0.4, links_s=0.6, saved_s={"link": 0.3}))
     assert "busiest link (0->1, 2.50 times" in text

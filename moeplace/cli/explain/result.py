@@ -60,8 +60,8 @@ def limit_sentence(limits: Limits) -> str:
     )
     text = {
         "tokens": f"arithmetic on tokens takes {share} of the time, {balance}",
-        "weights": f"reading weights takes {share} of the time, as long for few tokens as for "
-        f"many, {balance}",
+        "weights": f"reading the weights of the experts in use takes {share} of the time, not "
+        f"arithmetic on tokens, {balance}",
         "links": f"bytes on the busiest link ({limits.link}, {times(limits.link_ratio)} times the "
         f"mean of its kind in the slowest layer) take {share} of the time, {balance}",
         "fixed": f"fixed costs of kernels and messages take {share} of the time, which no "
@@ -95,7 +95,7 @@ def tradeoff_sentence(document: Mapping[str, Any], limits: Limits) -> str:
     if abs(slower) < WORTH:
         return sentence(f"{text}, and a step takes as long as with {_label(best)}")
     return sentence(
-        f"{text}, and a step takes {percent(abs(slower))} {verb} than with {_label(best)}: the "
+        f"{text}, and a step is {percent(abs(slower))} {verb} than with {_label(best)}: the "
         f"fullest rank serves {times(1 / score['balancedness'])} mean loads instead of "
         f"{times(1 / theirs['balancedness'])}, a token makes {score['copies_per_token']:.2f} "
         f"copies instead of {theirs['copies_per_token']:.2f}"
