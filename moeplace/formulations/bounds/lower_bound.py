@@ -12,7 +12,7 @@ from moeplace.formulations.bounds.bound import EFFORTS, Bound
 from moeplace.formulations.bounds.combine import best_of, time_bound, volume_bound
 from moeplace.formulations.bounds.load import max_rank_pairs_bound
 from moeplace.formulations.bounds.stay import stay_bound
-from moeplace.formulations.bounds.touched import prove_touches, trimmed
+from moeplace.formulations.bounds.touched import parts_of, prove_touches, trimmed
 from moeplace.formulations.bounds.weights import coupling_of, levels_that_matter
 from moeplace.placement.robust import scenario_weights
 
@@ -44,9 +44,10 @@ def lower_bound(
     problem
         From :func:`moeplace.make_problem`.
     effort
-        ``fast`` takes a second or so. ``strong`` also solves the doubly nonnegative relaxation of
-        :func:`~moeplace.formulations.bounds.partition.touched_parts` for each layer: 3 to 100 s a
-        layer, with a certificate that :func:`moeplace.verify` checks.
+        ``fast`` takes a second or so. ``strong`` also looks for prices on the contents of parts
+        (:func:`~moeplace.formulations.bounds.contents.contents_bound`), or solves the doubly
+        nonnegative relaxation of :func:`~moeplace.formulations.bounds.partition.touched_parts`,
+        for each layer: 1 to 100 s a layer, with a certificate that :func:`moeplace.verify` checks.
     time_limit_s
         Seconds for ``strong``; it stops anywhere and is a bound all the same.
     on_layer
@@ -96,7 +97,7 @@ def _proofs(
         left = None if end is None else max(1e-3, end - monotonic()) / (len(levels) - number)
         coupling = coupling_of(problem, level)
         proofs.append(prove_touches(problem, level, coupling, time_limit_s=left, on_layer=on_layer))
-    return trimmed(tuple(proofs))
+    return trimmed(tuple(proofs), parts=lambda level: parts_of(problem, level))
 
 
 def _robust(problem: Problem, effort: str, time_limit_s: float | None) -> Bound:

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.clock import monotonic
+from moeplace.formulations.bounds.contents import (
+    MOST_STEPS,
+    ContentsCertificate,
+    contents_bound,
+)
 from moeplace.formulations.bounds.partition import Certificate, touched_parts
 from moeplace.formulations.bounds.relaxation import Parts, Rows
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 
 LEVELS = ("ranks", "nodes")
 MOST_BYTES = 48 * 2**20  # of prices and multipliers, so that result files stay writable
+FEW_EXPERTS = 32  # up to which both bounds are tried: contents of few experts say less
+STEPS_PER_S = 4_000  # of branch and bound, that a time limit is turned into
 LOAD_SLACK = 1e-8  # how far a cap on loads may be exceeded by rounding
 
 
@@ -51,15 +58,19 @@ class TouchProof:
         (layers,) least mean number of touched parts, under every policy that the problem has;
         with `coupling`, of touched parts + compute time above the least / seconds per touch.
     certificates
-        One a layer; None where the time was over.
+        One a layer; None where the time was over, or `contents` prove more.
     coupling
         None for a bound on touches alone.
+    contents
+        One a layer, None where the bound of :func:`~.contents.contents_bound` was not found; of
+        touches alone, also with `coupling`. Empty: none at all.
     """
 
     level: str
     value: NDArray[np.float64]
     certificates: tuple[Certificate | None, ...]
     coupling: Coupling | None = None
+    contents: tuple[ContentsCertificate | None, ...] = ()
 
 
 def prove_touches(
@@ -102,19 +113,46 @@ def prove_touches(
     parts = parts_of(problem, level)
     value = np.zeros(problem.num_layers)
     certificates: list[Certificate | None] = []
+    contents: list[ContentsCertificate | None] = []
     for layer, tokens in enumerate(sets):
         left = None if end is None else end - monotonic()
         if left is not None and left <= 0:
             certificates.append(None)
+            contents.append(None)
             continue
         share = None if left is None else left / (problem.num_layers - layer)
-        rows = rows_of(problem, level, layer, coupling)
-        found = touched_parts(tokens, parts, rows, time_limit_s=share)
-        value[layer] = max(0.0, found.value - lost_to_choice(problem, layer))
-        certificates.append(found.certificate)
+        within = None if share is None else monotonic() + share
+        proof = _contents(problem, level, layer, share)
+        contents.append(proof)
+        if proof is not None:
+            value[layer] = max(0.0, proof.value(parts))
+        if proof is None or coupling is not None or parts.experts <= FEW_EXPERTS:
+            share = None if within is None else max(1e-3, within - monotonic())
+            rows = rows_of(problem, level, layer, coupling)
+            found = touched_parts(tokens, parts, rows, time_limit_s=share)
+            value[layer] = max(value[layer], found.value - lost_to_choice(problem, layer))
+            certificates.append(found.certificate)
+        else:
+            certificates.append(None)
         if on_layer is not None:
             on_layer(layer + 1)
-    return TouchProof(level, value, tuple(certificates), coupling)
+    return TouchProof(level, value, tuple(certificates), coupling, tuple(contents))
+
+
+def _contents(
+    problem: Problem, level: str, layer: int, limit_s: float | None
+) -> ContentsCertificate | None:
+    """Return the bound of touches alone from the contents of parts, without replicas."""
+    sets = problem.workload.token_sets
+    if problem.redundant or sets is None:
+        return None
+    rows = rows_of(problem, level, layer, None)
+    part, steps = None, MOST_STEPS
+    if limit_s is not None:
+        part, steps = 0.3 * limit_s, min(MOST_STEPS, int(STEPS_PER_S * limit_s))
+    return contents_bound(
+        sets[layer], parts_of(problem, level), rows, time_limit_s=part, most_steps=steps
+    )
 
 
 def parts_of(problem: Problem, level: str) -> Parts:
@@ -178,10 +216,14 @@ def lost_to_choice(problem: Problem, layer: int) -> float:
     return float(np.minimum(chance[: problem.redundant], 1.0).sum())
 
 
-def trimmed(proofs: tuple[TouchProof, ...], most_bytes: int = MOST_BYTES) -> tuple[TouchProof, ...]:
+def trimmed(
+    proofs: tuple[TouchProof, ...],
+    most_bytes: int = MOST_BYTES,
+    parts: Callable[[str], Parts] | None = None,
+) -> tuple[TouchProof, ...]:
     """Return the proofs without the largest certificates, so that the others fit in a file.
 
-    The layers left out prove nothing any more.
+    The layers left out prove nothing any more but what contents of parts do, which is small.
     """
     sizes = [
         (certificate.price.nbytes + certificate.dual.nbytes, number, layer)
@@ -199,10 +241,14 @@ def trimmed(proofs: tuple[TouchProof, ...], most_bytes: int = MOST_BYTES) -> tup
     for number, proof in enumerate(proofs):
         keep = [(number, layer) not in dropped for layer in range(len(proof.certificates))]
         left = zip(proof.certificates, keep, strict=True)
+        small = np.zeros(len(keep))
+        for layer, contents in enumerate(proof.contents):
+            if contents is not None and parts is not None:
+                small[layer] = contents.value(parts(proof.level))
         kept.append(
             replace(
                 proof,
-                value=np.where(keep, proof.value, 0.0),
+                value=np.where(keep, proof.value, small),
                 certificates=tuple(c if here else None for c, here in left),
             )
         )

@@ -15,6 +15,7 @@ from moeplace.formulations.bounds.touched import TouchProof, lost_to_choice, par
 from moeplace.formulations.bounds.weights import coupling_of, levels_that_matter
 from moeplace.formulations.result import OPTIMAL_GAP, RESULT_SCHEMA, relative_gap
 from moeplace.formulations.verify.arrays import unpack
+from moeplace.formulations.verify.contents_check import proven_contents
 from moeplace.formulations.verify.partition_check import proven_touches
 from moeplace.formulations.verify.record import CERTIFICATE_SCHEMA, read_proof
 from moeplace.placement import Placement, evaluate, violations
@@ -289,7 +290,12 @@ def _proven(problem: Problem, claim: TouchProof) -> TouchProof:
             parts = parts_of(problem, claim.level)
             least = proven_touches(sets[layer], certificate, parts, rows)
             value[layer] = max(0.0, least - lost_to_choice(problem, layer))
-    return TouchProof(claim.level, value, claim.certificates, coupling)
+    for layer, contents in enumerate(claim.contents[: problem.num_layers]):
+        if contents is not None and not problem.redundant:
+            rows = rows_of(problem, claim.level, layer, None)
+            parts = parts_of(problem, claim.level)
+            value[layer] = max(value[layer], proven_contents(sets[layer], contents, parts, rows))
+    return TouchProof(claim.level, value, claim.certificates, coupling, claim.contents)
 
 
 def _by_another_solver(problem: Problem, solver: str) -> tuple[float | None, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeplace.formulations.bounds.contents import ContentsCertificate
 from moeplace.formulations.bounds.partition import Certificate
 from moeplace.formulations.bounds.touched import Coupling, TouchProof
 from moeplace.formulations.verify.arrays import pack, unpack
@@ -89,6 +90,10 @@ def _bound(bound: Bound) -> dict[str, Any]:
                     "seconds_per_touch": proof.coupling.seconds_per_touch,
                 },
                 "layers": [None if c is None else _packed(c) for c in proof.certificates],
+                "contents": [
+                    None if c is None else {"price": pack(c.price), "least": c.least}
+                    for c in proof.contents
+                ],
             }
             for proof in bound.proofs
         ],
@@ -134,5 +139,14 @@ def read_proof(packed: Mapping[str, Any], where: str) -> TouchProof:
         if coupling is None
         else Coupling(
             np.array(coupling["least_compute_s"], float), float(coupling["seconds_per_touch"])
+        ),
+        tuple(
+            None
+            if layer is None
+            else ContentsCertificate(
+                unpack(layer["price"], f"{where}, contents of layer {number}"),
+                int(layer["least"]),
+            )
+            for number, layer in enumerate(packed.get("contents", ()))
         ),
     )

@@ -121,6 +121,12 @@ def hold_twice(document):
 def change_dual(document):
     layer = document["certificate"]["bound"]["proofs"][0]["layers"][0]
     layer["dual"] = pack(unpack(layer["dual"], "test") // 3)
+    change_contents(document)
+
+
+def change_contents(document):
+    contents = document["certificate"]["bound"]["proofs"][0]["contents"][0]
+    contents["price"] = pack(unpack(contents["price"], "test") // 2)
 
 
 def change_prices(document):
