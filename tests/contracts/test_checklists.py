@@ -134,6 +134,13 @@ def test_every_format_is_registered_and_checked() -> None:
     assert {name for name, info in FORMATS.items() if not info.native} <= set(ENGINES)
 
 
+def test_every_engine_is_in_the_how_to() -> None:
+    """The page on exporting names every engine as `--to` does."""
+    page = (TESTS.parent / "docs" / "how-to" / "export-to-an-engine.md").read_text("utf-8")
+    missing = [n for n, info in FORMATS.items() if not info.native and n not in page]
+    assert not missing
+
+
 def test_every_engine_with_rules_is_checked() -> None:
     """A module with rules is named in engines/check.py."""
     folder = PACKAGE / "placement" / "engines"
