@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from moeplace.cli.report import write_report
+    from moeplace.cli.explain.result import explain_result
     from moeplace.cli.verification import verify
     from moeplace.errors import (
         BackendMissingError,
@@ -90,6 +91,7 @@ _HOME = {
     "compare_instances": "moeplace.formulations.study",
     "default_workloads": "moeplace.traces",
     "evaluate": "moeplace.placement",
+    "explain_result": "moeplace.cli.explain.result",
     "export_placement": "moeplace.placement.formats",
     "list_instances": "moeplace.formulations.instances",
     "load_instance": "moeplace.formulations.instances",
@@ -146,6 +148,7 @@ __all__ = [
     "compare_instances",
     "default_workloads",
     "evaluate",
+    "explain_result",
     "export_placement",
     "list_instances",
     "load_instance",

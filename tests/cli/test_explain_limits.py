@@ -52,6 +52,14 @@ def test_savings_are_what_faster_hardware_gives(part, hw, tokens, phase):
     assert saved == pytest.approx(score.step_time_s - again.step_time_s, rel=1e-9, abs=1e-15)
 
 
+def test_sentences_from_python():
+    """`moeplace.explain_result` needs the result alone."""
+    problem, _, _ = made("mesh:2x2", 4096, dedup="rank")
+    first, second = moeplace.explain_result(moeplace.solve(problem, "lpt"))
+    assert first.startswith("Arithmetic on tokens takes")
+    assert "placement" in second
+
+
 def test_kind_follows_the_batch():
     """Few tokens wait for weights, many for arithmetic."""
     assert limits_of(*made("mesh:2x2", 4, "decode", dedup="rank")).kind == "weights"

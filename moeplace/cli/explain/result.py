@@ -23,15 +23,18 @@ SPEEDS = {
 COUNTED = {"balance": "pairs on the fullest rank", "copies": "copies", "hops": "link crossings"}
 
 
-def explain_result(found: Result, document: Mapping[str, Any]) -> list[str]:
+def explain_result(found: Result, document: Mapping[str, Any] | None = None) -> list[str]:
     """Return two sentences about what ``solve`` or ``evaluate`` found.
+
+    The first says what its time waits for and what faster hardware would save with the same
+    placement, the second how far from optimal it can be and whether redundant experts pay.
 
     Parameters
     ----------
     found
         The result; of a robust problem the scenario that is slowest is taken apart.
     document
-        The same as a document, with ``redundancy`` where it was searched for.
+        The same as a document, with ``redundancy`` where it was searched for; made if not given.
     """
     from moeplace.cli.explain.limits import limits_of
 
@@ -42,6 +45,7 @@ def explain_result(found: Result, document: Mapping[str, Any]) -> list[str]:
         worst = max(range(len(found.scenarios)), key=lambda i: found.scenarios[i].step_time_s)
         problem, score = problem.scenarios[worst], found.scenarios[worst]
     limits = limits_of(problem, placement, score)
+    document = found.to_dict() if document is None else document
     if document["objective"]["name"] == "time":
         first = limit_sentence(limits)
     else:
