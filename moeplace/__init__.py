@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from moeplace.cli.report import write_report
     from moeplace.cli.explain.result import explain_result
+    from moeplace.cli.report import write_report
     from moeplace.cli.verification import verify
     from moeplace.errors import (
         BackendMissingError,
