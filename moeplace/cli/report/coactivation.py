@@ -34,8 +34,9 @@ def rank_lift(
     """Return (layers, groups, groups) log2 of pairs found over pairs expected, within ±2.
 
     Expected is what the loads alone say: the product of two experts' loads, scaled so that all
-    pairs add up to those found. Replicas of an expert share it evenly. Where nothing is expected
-    the entry is 0.
+    pairs add up to those found. Replicas of an expert share it evenly. One more token is added to
+    both, so that pairs which are hardly expected do not stand out; where nothing is expected the
+    entry is 0.
     """
     group = groups_of_ranks(problem.num_ranks)
     count = int(group[-1]) + 1
@@ -47,13 +48,14 @@ def rank_lift(
         on_group = share @ member
         found = on_group.T @ pairs[layer] @ on_group
         expected = on_group.T @ _expected(problem, pairs, layer) @ on_group
-        lift[layer] = _log_ratio(found, expected)
+        lift[layer] = _log_ratio(found, expected, _token(problem, layer))
     return lift
 
 
 def expert_lift(problem: Problem, pairs: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
     """Return (experts, experts) the same by expert in one layer; the diagonal is 0."""
-    return _log_ratio(pairs[layer], _expected(problem, pairs, layer))
+    expected = _expected(problem, pairs, layer)
+    return _log_ratio(pairs[layer], expected, _token(problem, layer))
 
 
 def detailed_layers(problem: Problem, slowest: int) -> list[int]:
@@ -76,8 +78,16 @@ def _expected(problem: Problem, pairs: NDArray[np.float64], layer: int) -> NDArr
     return expected * (pairs[layer].sum() / total) if total > 0 else expected
 
 
-def _log_ratio(found: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log2(found / expected) within the limits, 0 where nothing is expected."""
-    known = expected > 0
-    ratio = np.divide(found, expected, out=np.ones_like(found), where=known)
-    return np.clip(np.log2(np.maximum(ratio, 1e-9)), -LIMIT, LIMIT)
+def _token(problem: Problem, layer: int) -> float:
+    """Return what one token weighs: the mean weight of a token set, 1 where they are counts."""
+    sets = problem.workload.token_sets
+    return float(sets[layer].weight.mean()) if sets is not None else 1.0
+
+
+def _log_ratio(
+    found: NDArray[np.float64], expected: NDArray[np.float64], token: float
+) -> NDArray[np.float64]:
+    """Return log2 of the ratio, both with one more token, within the limits."""
+    ratio = np.where(expected > 0, (found + token) / (expected + token), 1.0)
+    lift: NDArray[np.float64] = np.clip(np.log2(ratio), -LIMIT, LIMIT)
+    return lift

@@ -181,7 +181,7 @@ def help_section(effects: Sequence[Effect]) -> Html:
                 Cell(DASH, None)
                 if effect.step_time_s is None
                 else Cell(milliseconds(effect.step_time_s), effect.step_time_s),
-                effect.note or "same map, scored again",
+                effect.note or "scored again",
             ]
         )
     return section(
@@ -189,8 +189,9 @@ def help_section(effects: Sequence[Effect]) -> Html:
         "What would help next",
         tag(
             "p",
-            "One change at a time, worked out with the same model. Constants are made 10 % better, "
-            "not free: the question is which one the time hangs on.",
+            "One change at a time, worked out with the same model. The placement stays and is "
+            "scored again, unless it says that one was searched for. Constants get a tenth better: "
+            "what counts is where the time hangs.",
             class_="soft",
         ),
         table("Effect of each change", columns, body, identifier="effects"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeplace.cli.report.words import NB
 from moeplace.errors import MoeplaceError
 from moeplace.placement import evaluate
 
@@ -81,7 +82,7 @@ def _changes(
     problem: Problem, placement: Placement
 ) -> list[tuple[str, str, Callable[[Problem], Problem]]]:
     """Return kind, words and what to do to the problem, for changes that can matter here."""
-    system, better = problem.system, f"{SHARE * 100:.0f} %"
+    system, better = problem.system, f"{SHARE * 100:.0f}{NB}%"
     rows: list[tuple[str, str, Callable[[Problem], Problem]]] = []
 
     def hardware(words: str, change: Callable[[System], Mapping[str, Any]]) -> None:

@@ -21,20 +21,20 @@ def _by_change(gathered: Gathered, resolve_s: float = 0.0) -> dict:
 
 
 def test_constants_are_changed_one_at_a_time(gathered: Gathered) -> None:
-    """Each effect is the placement's score on a system with that constant 10 % better."""
+    """Each effect is the placement's score on a system with that constant 10\u00a0% better."""
     problem, placement = gathered.problem, gathered.found.placement
     effects = _by_change(gathered)
     for words, constant in (
-        ("die-to-die links 10 % faster", "link_GBps"),
-        ("memory (HBM) 10 % faster", "hbm_GBps"),
+        ("die-to-die links 10\u00a0% faster", "link_GBps"),
+        ("memory (HBM) 10\u00a0% faster", "hbm_GBps"),
     ):
         better = problem.system.replace(**{constant: 1.1 * getattr(problem.system, constant)})
         want = evaluate(problem.replace(system=better), placement).step_time_s
         assert effects[words].step_time_s == pytest.approx(want, rel=1e-12)
         now = gathered.found.score.step_time_s
         assert effects[words].per_token == pytest.approx(want / now - 1, abs=1e-12)
-    faster = effects["peak arithmetic 10 % higher"]
-    slower_links = effects["die-to-die links 10 % faster"]
+    faster = effects["peak arithmetic 10\u00a0% higher"]
+    slower_links = effects["die-to-die links 10\u00a0% faster"]
     assert faster.step_time_s != slower_links.step_time_s
     assert all(effect.per_token <= 1e-12 for effect in effects.values() if effect.kind ==
                "hardware")  # fmt: skip

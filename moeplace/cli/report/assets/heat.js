@@ -1,25 +1,24 @@
 // Which ranks, or experts, serve the same tokens more often than chance.
 const together = report.coactivation;
 
-// Size and log2 lift of the heat map shown.
+// The heat map shown: size, names, and its cells, 0..254 around 127, as the page carries them.
 function heatTable() {
   if (state.heat === "rank") {
     const name = viewKey() + ".lift", size = arrays[name].shape[1];
-    const values = row(name, state.layer);
-    return { size, at: (i, j) => lift(values[i * size + j]), names: rankNames(), row: null };
+    return { size, cells: row(name, state.layer), names: rankNames(), row: null };
   }
-  const near = nearestDetailed();
-  const size = report.experts, all = arrays.expert_lift.values;
-  const width = size * (size + 1) / 2, from = near * width;
+  const near = nearestDetailed(), size = report.experts;
+  const all = arrays.expert_lift.values, from = near * size * (size + 1) / 2;
   const order = expertOrder(together.rows[near]);
-  const cell = (a, b) => {
-    const [i, j] = a < b ? [a, b] : [b, a];
-    return all[from + i * size - i * (i - 1) / 2 + (j - i)];
-  };
-  return { size, at: (i, j) => order[i] === order[j] ? 0 : lift(cell(order[i], order[j])),
-    names: order.map((e) => `expert ${e}`), row: together.rows[near] };
+  const cells = new Float64Array(size * size);
+  order.forEach((one, i) => order.forEach((other, j) => {
+    const a = Math.min(one, other), b = Math.max(one, other);
+    cells[i * size + j] = a === b ? 127 : all[from + a * size - a * (a - 1) / 2 + (b - a)];
+  }));
+  return { size, cells, names: order.map((e) => `expert ${e}`), row: together.rows[near] };
 }
 const lift = (x) => (x - 127) / 127 * together.limit;
+const times = (x) => fixed(2 ** lift(x), 2);
 
 function nearestDetailed() {
   const wanted = state.layer < 0 ? 0 : state.layer;
@@ -47,14 +46,19 @@ function rankNames() {
     : `rank ${ranks[0]}`);
 }
 
-// The narrowest of three scales that holds nearly all entries.
-function heatLimit(heat) {
-  const sizes = [];
-  for (let i = 0; i < heat.size; i++) {
-    for (let j = i; j < heat.size; j++) sizes.push(Math.abs(heat.at(i, j)));
-  }
-  sizes.sort((a, b) => a - b);
-  const wide = sizes[Math.floor(sizes.length * 0.99)];
+// How many cells there are of each of 128 distances from the middle.
+function heatCounts(cells) {
+  const counts = new Array(128).fill(0);
+  for (const x of cells) counts[Math.min(Math.round(Math.abs(x - 127)), 127)]++;
+  return counts;
+}
+
+// The narrowest of three scales that holds nearly all cells.
+function heatLimit(cells) {
+  const counts = heatCounts(cells);
+  let at = -1;
+  for (let seen = 0; seen < 0.99 * cells.length; seen += counts[at]) at++;
+  const wide = at / 127 * together.limit;
   return [0.5, 1].find((limit) => wide <= limit) || together.limit;
 }
 
@@ -63,30 +67,42 @@ function drawHeat() {
   if (!together) return;
   const heat = heatTable(), canvas = byId("heat"), stops = rampStops(TWO_SIDED);
   shownHeat = heat;
-  const cell = Math.max(1, Math.floor(768 / heat.size));
-  canvas.width = canvas.height = cell * heat.size;
-  const paint = canvas.getContext("2d");
-  const limit = heatLimit(heat), pairs = [];
-  for (let i = 0; i < heat.size; i++) {
-    for (let j = 0; j < heat.size; j++) {
-      const value = heat.at(i, j);
-      paint.fillStyle = css(mix(stops, (value / limit + 1) / 2));
-      paint.fillRect(j * cell, i * cell, cell, cell);
-      if (j >= i) pairs.push([i, j, value]);
-    }
-  }
+  canvas.width = canvas.height = heat.size;
+  const limit = heatLimit(heat.cells), paint = canvas.getContext("2d");
+  const colors = Array.from({ length: 255 }, (_, x) => mix(stops, (lift(x) / limit + 1) / 2));
+  const image = paint.createImageData(heat.size, heat.size);
+  heat.cells.forEach((x, i) => {
+    image.data.set(colors[Math.round(x)], i * 4);
+    image.data[i * 4 + 3] = 255;
+  });
+  paint.putImageData(image, 0, 0);
   const where = heat.row === null ? layerText() : "layer " + report.layers[heat.row];
   canvas.setAttribute("aria-label", `Heat map of ${heat.size} ${state.heat}s, ` +
     `${report.views[state.view].label}, ${where}; the strongest pairs are in the table below`);
   byId("heat-legend").replaceChildren(rampLegend(stops, "times as often as by chance",
     [-1, -0.5, 0, 0.5, 1].map((share) => String(Number((2 ** (share * limit)).toFixed(2))))));
-  const told = state.heat === "rank" ? "Rows and columns are ranks."
+  byId("heat-said").textContent = state.heat === "rank" ? "Rows and columns are ranks."
     : `Rows and columns are experts, ordered by rank, in ${where}` +
       (heat.row === state.layer ? "." : ": experts are kept for some layers only.");
-  byId("heat-said").textContent = told;
-  pairs.sort((a, b) => b[2] - a[2]);
-  fill("pairs", pairs.slice(0, 20).map(([i, j, value]) =>
-    [[heat.names[i]], [heat.names[j]], [fixed(2 ** value, 2), value]]));
+  fill("pairs", strongest(heat, 20).map(([i, j, x]) =>
+    [[heat.names[i]], [heat.names[j]], [times(x), x]]));
+}
+
+function strongest(heat, count) {
+  const found = [];
+  let least = -1;
+  for (let i = 0; i < heat.size; i++) {
+    for (let j = i; j < heat.size; j++) {
+      const x = heat.cells[i * heat.size + j];
+      if (x <= least) continue;
+      found.push([i, j, x]);
+      if (found.length >= 20 * count) {
+        found.sort((a, b) => b[2] - a[2]).length = count;
+        least = found[count - 1][2];
+      }
+    }
+  }
+  return found.sort((a, b) => b[2] - a[2]).slice(0, count);
 }
 
 function buildHeat() {
@@ -98,7 +114,7 @@ function buildHeat() {
       Math.max(0, Math.floor(where / side * shownHeat.size)));
     const i = at(event.clientY - box.top, box.height), j = at(event.clientX - box.left, box.width);
     showTip(event, `${shownHeat.names[i]} and ${shownHeat.names[j]}\n` +
-      `${fixed(2 ** shownHeat.at(i, j), 2)} times as often as by chance`);
+      `${times(shownHeat.cells[i * shownHeat.size + j])} times as often as by chance`);
   });
   canvas.addEventListener("pointerleave", hideTip);
 }

@@ -70,6 +70,7 @@ function buildMap() {
   });
   roving(svg, fabric.tiles, drawing.across, null);
   if (drawing.width <= 620) byId("fabric").style.maxWidth = drawing.width * 1.15 + "px";
+  svg.style.minWidth = Math.min(drawing.width * 0.6, 640) + "px";
   byId("fabric").append(svg);
 }
 
