@@ -101,6 +101,7 @@ def stats(
 
     Example: moeplace trace stats deepseek-v3/prefill_in4096
     """
+    from moeplace.cli.progress import Progress
     from moeplace.cli.trace_sources import read_source, stored_or_read
     from moeplace.cli.trace_view import draw_stats, stats_rows
     from moeplace.traces import Workload, workload_stats
@@ -109,12 +110,14 @@ def stats(
     if by is not None:
         _stats_by(trace, by, phase, windows, from_, model, out)
         return
-    found = read_source(trace, from_, model) if model else stored_or_read(trace, from_)
-    if not isinstance(found, Workload):
-        found = Workload.from_trace(found, phase=phase)
-    elif phase not in (None, found.phase):
-        raise UsageError(f"--phase {phase}: {found.name} holds {found.phase or 'unsplit'} loads")
-    document = workload_stats(found).as_dict()
+    with Progress(f"reading {trace}"):
+        found = read_source(trace, from_, model) if model else stored_or_read(trace, from_)
+        if not isinstance(found, Workload):
+            found = Workload.from_trace(found, phase=phase)
+        elif phase not in (None, found.phase):
+            held = found.phase or "unsplit"
+            raise UsageError(f"--phase {phase}: {found.name} holds {held} loads")
+        document = workload_stats(found).as_dict()
     out.show(document, stats_rows(document), lambda: draw_stats(document, out))
 
 
@@ -195,7 +198,7 @@ def _stats_by(
 
     if by not in ("phase", "domain", "window"):
         raise UsageError(f"--by {by}: use phase, domain or window")
-    tally = tally_source(trace, from_, model, phase, windows, quiet=True)
+    tally = tally_source(trace, from_, model, phase, windows, quiet=False)
     rows = compare_rows(tally, by)
     out.show({"name": tally.name, "by": by, "rows": rows}, rows, lambda: draw_compare(rows, out))
 

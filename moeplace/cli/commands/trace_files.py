@@ -12,8 +12,10 @@ from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from moeplace.cli.progress import Progress
+    from moeplace.traces import RoutingTrace
     from moeplace.traces.importers.options import ImportOptions
     from moeplace.traces.importing import ImportProgress
 
@@ -167,12 +169,15 @@ def split(
 
     Example: moeplace trace split trace.npz --by domain -o part.npz
     """
+    from moeplace.cli.progress import Progress
     from moeplace.cli.trace_sources import open_source
     from moeplace.traces.transforms import split_trace
 
     out = Output(quiet=quiet)
-    opened = open_source(trace, from_)
-    for path in split_trace(opened, output, by=by, fraction=fraction, seed=seed):
+    with Progress(f"splitting {trace}", quiet=quiet):
+        opened = open_source(trace, from_)
+        paths = list(split_trace(opened, output, by=by, fraction=fraction, seed=seed))
+    for path in paths:
         out.note(str(path))
 
 
@@ -187,10 +192,10 @@ def merge(
     Example: moeplace trace merge monday tuesday -o week
     """
     from moeplace.cli.trace_sources import open_source
-    from moeplace.traces.transforms import merge_traces, write_chunks
+    from moeplace.traces.transforms import merge_traces
 
     chunks = merge_traces([open_source(trace, from_) for trace in traces])
-    _tell(output, write_chunks(chunks, output, name=output.stem), quiet)
+    _save(chunks, output, quiet)
 
 
 def sample(
@@ -211,10 +216,10 @@ def sample(
     Example: moeplace trace sample trace.npz --requests 20 -o small.npz
     """
     from moeplace.cli.trace_sources import open_source
-    from moeplace.traces.transforms import sample_trace, write_chunks
+    from moeplace.traces.transforms import sample_trace
 
     chunks = sample_trace(open_source(trace, from_), requests=requests, tokens=tokens, seed=seed)
-    _tell(output, write_chunks(chunks, output, name=output.stem), quiet)
+    _save(chunks, output, quiet)
 
 
 def window(
@@ -231,14 +236,14 @@ def window(
     Example: moeplace trace window trace.npz --tokens 0:5000 -o start.npz
     """
     from moeplace.cli.trace_sources import open_source
-    from moeplace.traces.transforms import window_trace, write_chunks
+    from moeplace.traces.transforms import window_trace
 
     first, colon, last = tokens.partition(":")
     if not colon or not all(text == "" or text.isdecimal() for text in (first, last)):
         raise UsageError(f"--tokens {tokens}: give A:B, two token numbers")
     opened = open_source(trace, from_)
     chunks = window_trace(opened, int(first or 0), int(last or opened.num_tokens))
-    _tell(output, write_chunks(chunks, output, name=output.stem), quiet)
+    _save(chunks, output, quiet)
 
 
 def collect(
@@ -304,6 +309,26 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 def _tell(output: Path, tokens: int, quiet: bool) -> None:
     Output(quiet=quiet).note(f"{output}: {tokens:,} tokens")
+
+
+def _save(chunks: Iterator[RoutingTrace], output: Path, quiet: bool) -> None:
+    """Write chunks of one trace, saying how far it is."""
+    from moeplace.cli.progress import Progress
+    from moeplace.traces.transforms import write_chunks
+
+    with Progress(f"writing {output}", quiet=quiet) as progress:
+        written = write_chunks(_counted(chunks, output, progress), output, name=output.stem)
+    _tell(output, written, quiet)
+
+
+def _counted(
+    chunks: Iterator[RoutingTrace], output: Path, progress: Progress
+) -> Iterator[RoutingTrace]:
+    tokens = 0
+    for chunk in chunks:
+        yield chunk
+        tokens += chunk.num_tokens
+        progress.stage(f"writing {output}, {tokens:,} tokens")
 
 
 def _write_loads(
