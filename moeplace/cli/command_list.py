@@ -18,6 +18,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "What is placed, where, and how it is used": (
         "model", "hw", "trace", "instance", "solvers",
     ),
+    "Problems by themselves": ("partition", "qap"),
+    "Solve the bare problems inside": ("partition", "qap"),
     "This program": ("init", "config", "rerun", "doctor"),
 }  # fmt: skip
 OTHERS = "Other commands"

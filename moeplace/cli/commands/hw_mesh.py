@@ -35,7 +35,7 @@ def validate_mesh(name: str, plot: Path | None, explain: bool, out: Output) -> N
         for tokens in TOKENS
     ]
     hops = (system.rows + system.columns) / 3
-    with Progress("simulating packets") as progress:
+    with Progress("simulating packets", quiet=out.quiet) as progress:
         for number, case in enumerate(cases, 1):
             progress.stage(f"simulating packets, case {number} of {len(cases)}")
             if case.tokens_per_rank * system.ranks * 8 * hops > MOST_CROSSINGS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import ExplainOption, FormatOption
+from moeplace.cli.options import ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import UsageError
 
@@ -42,6 +42,7 @@ def validate(
     ] = None,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
+    quiet: QuietOption = False,
 ) -> None:
     """Predict measured times and show how far off the models are.
 
@@ -57,19 +58,20 @@ def validate(
         validate_tables,
     )
 
-    out = Output(format)
+    out = Output(format, quiet)
     if sum(choice is not None for choice in (system, points, layers)) > 1:
         raise UsageError("give a system, --points or --layers; they are different checks")
     if points is not None:
         report = validate_points(points)
     elif layers is not None:
-        report = validate_layer_folder(layers)
+        with Progress("fitting the sweeps", quiet=quiet):
+            report = validate_layer_folder(layers)
     else:
         name = None if system is None else _resolve(system)
         if name is not None and name.startswith(("mesh:", "wafer")):
             _validate_mesh(name, plot, explain, out)
             return
-        with Progress("predicting what was measured"):
+        with Progress("predicting what was measured", quiet=quiet):
             report = validate_tables(name)
     if plot is not None:
         from moeplace.hwmodels.calibrate.plot import plot_report
