@@ -28,8 +28,10 @@ from moeplace.cli.commands import (
     hw,
     instance,
     model,
+    partition,
     plan,
     prefill_aware,
+    qap,
     replay,
     report,
     rerun,
@@ -202,6 +204,8 @@ for command in (sweep.sweep, wafer.wafer, solvers.solvers, doctor.doctor):
 for command in (gating.gating, buffer.buffer, prefill_aware.prefill_aware):
     app.command()(command)
 for command in (replay.replay, plan.plan, disaggregate.disaggregate):
+    app.command()(command)
+for command in (partition.partition, qap.qap):
     app.command()(command)
 for command in (config.init, rerun.rerun):
     app.command()(command)

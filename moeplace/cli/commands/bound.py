@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from moeplace.cli.options import (
+    SEARCH,
     BoundEffortOption,
     BoundLimitOption,
     ExplainOption,
@@ -19,7 +23,11 @@ from moeplace.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from moeplace.formulations.bounds import Bound
+    from moeplace.placement import Problem
+
 SCHEMA = "moeplace.bound/1"
+RELAXATION = "linear relaxation of the exact program"
 
 
 @takes_problem
@@ -27,6 +35,14 @@ def bound(
     problem_options: ProblemOptions,
     bound_effort: BoundEffortOption = "fast",
     bound_time_limit: BoundLimitOption = None,
+    relaxation: Annotated[
+        bool,
+        typer.Option(
+            "--relaxation",
+            help="Also solve the exact program without integrality; small problems only.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
@@ -48,6 +64,9 @@ def bound(
         problem = build_problem(problem_options, out.note)
         progress.stage("lower bound")
         found = lower_bound(problem, bound_effort, bound_time_limit)
+        if relaxation:
+            progress.stage("linear relaxation")
+            found = _with_relaxation(problem, found, bound_time_limit)
     document = {
         "schema": SCHEMA,
         "problem": describe_problem(problem),
@@ -69,6 +88,23 @@ def bound(
         for layer, value in zip(layers, document["layer_lower_bound"], strict=True)
     ]
     out.show(document, rows, lambda: _draw(document, out))
+
+
+def _with_relaxation(problem: Problem, found: Bound, time_limit_s: float | None) -> Bound:
+    """Return the bound with what the linear program gives, if all of its parts were solved."""
+    from moeplace.formulations.exact import linear_relaxation
+
+    relaxed = linear_relaxation(problem, time_limit_s=time_limit_s)
+    theorems = {**(found.theorems or {found.method: found.value}), RELAXATION: relaxed.value}
+    if relaxed.value <= found.value or relaxed.part_value.size != problem.num_layers:
+        return replace(found, theorems=theorems)
+    return replace(
+        found,
+        value=relaxed.value,
+        method=RELAXATION,
+        theorems=theorems,
+        layer_value=relaxed.part_value,
+    )
 
 
 def _draw(document: Mapping[str, Any], out: Output) -> None:
