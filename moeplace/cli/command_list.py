@@ -19,7 +19,6 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "model", "hw", "trace", "instance", "solvers",
     ),
     "Problems by themselves": ("partition", "qap"),
-    "Solve the bare problems inside": ("partition", "qap"),
     "This program": ("init", "config", "rerun", "doctor"),
 }  # fmt: skip
 OTHERS = "Other commands"
