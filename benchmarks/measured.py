@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OWN = Path(__file__).parent / "gpu" / "results" / "h200"
 SHARED = "measured/h200_ep_layer"
+REDUNDANCY = OWN.parent / "h200_redundancy" / "one_gpu.json"
 OTHERS = {"moeplace-fitted", "remap", "dup", "moeplace-prefill", "oracle"}  # beyond the six
 RECORDED = {"decode": "deepseek-v3/decode_in500out1500", "prefill": "deepseek-v3/prefill_in4096"}
 LAYER_ROWS = (20, 45)
@@ -47,6 +49,7 @@ def report(quick: bool) -> str:
     parts = []
     for name, folder in sets:
         parts += [f"{name}: {_choices(folder)}", f"{name}: {_redundancy(folder, quick)}"]
+    parts.append(_redundancy_timed())
     return "\n\n".join(parts)
 
 
@@ -114,6 +117,35 @@ def _redundancy(folder: Path, quick: bool) -> str:
     return said + "\n\n" + table(["loads", "ranks", *tokens], lines)
 
 
+def _redundancy_timed() -> str:
+    """Return the times of no redundant expert, EPLB with one a rank, and what the model picked."""
+    times: dict[tuple[str, int, int], dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    count: dict[tuple[str, int, int], int] = {}
+    for record in json.loads(REDUNDANCY.read_text(encoding="utf-8"))["ep_emulated"]:
+        case = (record["trace"], record["world"], record["tokens_per_rank"])
+        times[case][record["placement"]].append(record["emulated"]["compute"]["max_us"])
+        if record["placement"] == "auto":
+            count[case] = record["slots"] - EXPERTS
+    rows, right = [], 0
+    for case, found in sorted(times.items()):
+        none, one, auto = (median(found[name]) for name in ("none", "one", "auto"))
+        noise = max(LEAST_MARGIN, *(max(each) / min(each) - 1 for each in found.values()))
+        right += auto <= (1 + noise) * min(none, one)
+        rows.append(
+            [case[0], str(case[1]), str(case[2]), f"{none:,.0f}", f"{one:,.0f}", f"{auto:,.0f}",
+             str(count[case]), f"{none / auto:.2f}", f"{100 * noise:.0f} %"]
+        )  # fmt: skip
+    said = (
+        "timed (µs of the slowest of the emulated ranks, median of four rounds): no redundant "
+        "expert, EPLB with one a rank, and `--redundant auto` with the expert kernels of the "
+        f"sweeps, which is the fastest of the three, within noise, in {right} of {len(rows)}."
+    )
+    headers = ["trace", "ranks", "tokens a rank", "none", "one a rank", "auto", "auto takes"]
+    return said + "\n\n" + table([*headers, "gain over none", "rounds apart"], rows)
+
+
 def _loads(
     folder: Path, quick: bool
 ) -> Iterator[tuple[str, dict[str, NDArray[np.int64]], tuple[int, ...]]]:
@@ -126,29 +158,39 @@ def _loads(
                 yield key.split(".")[0], {"decode": load, "prefill": load}, (2, 4)
     if traces:
         return
-    model = moeplace.load_model("deepseek-v3")
     for row in LAYER_ROWS[:1] if quick else LAYER_ROWS:
-        both = {
-            phase: moeplace.load_workload(name).bind(model).load[row]
-            for phase, name in RECORDED.items()
-        }
+        both = {phase: recorded_load(phase, row) for phase in RECORDED}
         yield f"DeepSeek-V3, MoE layer {row}", both, (8, 32, 64)
 
 
-def _chosen(constants: Path, load: NDArray[np.int64], ranks: int, phase: str, tokens: int) -> str:
+def recorded_load(phase: str, row: int) -> NDArray[np.int64]:
+    """Return (experts,) tokens of one MoE layer of DeepSeek-V3."""
+    model = moeplace.load_model("deepseek-v3")
+    load: NDArray[np.int64] = moeplace.load_workload(RECORDED[phase]).bind(model).load[row]
+    return load
+
+
+def scored_with_sweeps(
+    constants: Path, load: NDArray[np.int64], ranks: int, phase: str, tokens: int
+) -> moeplace.Problem:
+    """Return one layer of DeepSeek-V3 in bf16 on H200s whose expert kernels are the fitted ones."""
     model = moeplace.load_model("deepseek-v3").replace(
         weight_dtype="bf16", num_layers=4, moe_layers=(3,)
     )
     system = moeplace.load_system("h200-sxm", ranks=ranks)
     system, _ = calibrate_system(system, model, {phase: tokens}, str(constants))
     workload = moeplace.Workload.from_loads(load[None], top_k=model.top_k, phase=phase).bind(model)
-    problem = moeplace.make_problem(
+    return moeplace.make_problem(
         model, system, workload, phase=phase, tokens_per_rank=tokens, dedup="rank"
     )
+
+
+def _chosen(constants: Path, load: NDArray[np.int64], ranks: int, phase: str, tokens: int) -> str:
+    problem = scored_with_sweeps(constants, load, ranks, phase, tokens)
     found = solve_redundancy(problem)
     placement = found.result.placement
     if placement is None:
         return ""
     filled = int(np.count_nonzero(placement.expert_of_slot >= 0))
     gain = 1 - min(value for _, value in found.steps) / found.steps[0][1]
-    return f"{filled - model.num_experts} ({100 * gain:.1f})"
+    return f"{filled - EXPERTS} ({100 * gain:.1f})"
