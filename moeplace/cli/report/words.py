@@ -59,6 +59,12 @@ def headline(gathered: Gathered) -> list[str]:
         f"{milliseconds(score.step_time_s)}, {microseconds(score.step_time_s / layers)} a layer."
     )
     lines = [first]
+    if problem.scenarios:
+        named = ", ".join(f"{one.phase} {one.workload.name}" for one in problem.scenarios)
+        lines = [
+            f"All figures are the {problem.risk} over the scenarios ({named}): "
+            f"a step takes {milliseconds(score.step_time_s)}."
+        ]
     if problem.objective != "time":
         lines.append(
             f"What was minimized is {problem.objective}: "

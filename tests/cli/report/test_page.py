@@ -152,3 +152,38 @@ def test_markup_escapes() -> None:
     block = data_block("d", {"name": "</script><!--"})
     assert block.count("<") == 2
     assert Page(block).data() == {"name": "</script><!--"}
+
+
+def _luminance(color: str) -> float:
+    """Return the relative luminance of WCAG 2.2."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {'])
+def test_colors_can_be_read(theme: str) -> None:
+    """Text has a contrast of 4.5 (WCAG AA); terms differ in lightness, not in hue alone."""
+    block = asset("style.css").split(theme, 1)[1].split("}", 1)[0]
+    colors = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block))
+    for text in ("ink", "soft", "accent"):
+        assert _contrast(colors[text], colors["page"]) >= 4.5
+        assert _contrast(colors[text], colors["card"]) >= 4.5
+    for one, other in (("dispatch", "compute"), ("compute", "combine")):
+        assert _contrast(colors[one], colors[other]) >= 1.5
+    assert _contrast(colors["focus"], colors["page"]) >= 3
+
+
+def test_ramps_only_rise_or_fall() -> None:
+    """More load is darker on light pages and brighter on dark ones, for every kind of eye."""
+    script = asset("core.js")
+    for name, order in (("light", -1), ("dark", 1)):
+        block = script.split("const RAMPS", 1)[1].split(f"{name}: [", 1)[1].split("]", 1)[0]
+        shades = [_luminance(color) for color in re.findall(r"#[0-9a-f]{6}", block)]
+        assert len(shades) == 8
+        assert shades == sorted(shades, reverse=order < 0)

@@ -55,7 +55,7 @@ function buildMap() {
     const tile = shape("g", { class: "tile", role: "img" });
     tile.append(shape("rect", { x, y, width: w, height: h, rx: w / 9 }));
     const big = w >= 50;
-    if (w * scale > 15) {
+    if (scale > 0.48) { // smaller text cannot be read; the tip and the table tell
       tile.append(shape("text", { x: x + w / 2, y: y + h * (big ? 0.36 : 0.42),
         "text-anchor": "middle", "font-size": big ? 12 : 10 }, rank));
       tile.append(shape("text", { x: x + w / 2, y: y + h * (big ? 0.7 : 0.78),
