@@ -42,6 +42,8 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     "--engine": completes(WORDS["workers"]),
     "--strategies": completes(WORDS["strategy"]),
     "--balance": completes(WORDS["balance"]),
+    "--figure": completes(WORDS["figure"]),
+    "--view": completes(WORDS["view"]),
     "--host-link": completes(WORDS["host link"]),
     "--to": completes(WORDS["engine"]),
 }

@@ -27,6 +27,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "workers": ("threads", "loky", "dask", "ray"),
     "strategy": ("base", "ep", "pred", "allo", "allo+pred", "moeplace"),
     "balance": ("contiguous", "greedy", "anti-correlation", "scaled", "batch-max"),
+    "figure": ("map", "terms", "layers", "bound", "together", "experts", "replicas", "help"),
+    "view": ("contiguous", "eplb", "result"),
     "host link": ("pcie3", "pcie4", "pcie5", "nvlink-c2c"),
     "eviction": (
         "inactive-lifo", "lifo", "fifo", "lru", "lfu", "random", "least-stale", "belady",

@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 import moeplace
+from moeplace.cli.completion import WORDS
 from moeplace.cli.main import app
 from moeplace.cli.report.figures import FIGURES, draw_figure
 from moeplace.cli.report.gather import gather
@@ -49,6 +50,12 @@ def test_figures(gathered: Gathered, name: str) -> None:
     axes = draw_figure(gathered, name, "eplb" if "view" in FIGURES[name][1] else "result")
     assert axes.get_title()
     assert axes.patches or axes.images or axes.lines
+
+
+def test_figures_and_views_are_completed(gathered: Gathered) -> None:
+    """The shell offers every figure and every view."""
+    assert WORDS["figure"] == tuple(FIGURES)
+    assert WORDS["view"] == tuple(view.key for view in gathered.views)
 
 
 def test_figure_shows_the_numbers(gathered: Gathered) -> None:
