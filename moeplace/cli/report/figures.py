@@ -21,7 +21,7 @@ from moeplace.errors import BackendMissingError, InputError, unknown_name
 from moeplace.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -270,8 +270,3 @@ def save_figure(axes: Axes, path: Path, format: str) -> None:
     figure: Any = axes.figure
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format=format, dpi=150)
-
-
-def figure_names() -> Sequence[str]:
-    """Return the names that ``--figure`` takes."""
-    return list(FIGURES)
