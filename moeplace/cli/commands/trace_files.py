@@ -378,11 +378,12 @@ def _stream(
     with Progress("listing files", quiet=quiet) as progress:
 
         def show(done: ImportProgress) -> None:
-            left = "" if done.left_s is None else f", {done.left_s:,.0f} s left"
-            progress.stage(
-                f"part {done.parts:,} of {done.total_parts:,}, "
-                f"{done.bytes_per_s / 2**20:,.0f} MiB/s{left}"
-            )
+            text = f"{done.parts:,} of {done.total_parts:,} parts imported"
+            if done.bytes_per_s > 0:
+                text += f", {done.bytes_per_s / 2**20:,.0f} MiB/s"
+            if done.left_s is not None:
+                text += f", {done.left_s:,.0f} s left"
+            progress.stage(text)
 
         report = import_trace(
             list(sources),
