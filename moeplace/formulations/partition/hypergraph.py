@@ -99,17 +99,27 @@ def contract(graph: Hypergraph, group: NDArray[np.int32], number: int) -> Hyperg
 
     Nets keep each group once; those of one group are left out and equal ones merged.
     """
-    kept = np.flatnonzero(group >= 0)
-    size, load = np.zeros(number, np.int64), np.zeros(number, np.int64)
-    np.add.at(size, group[kept], graph.size[kept])
-    np.add.at(load, group[kept], graph.load[kept])
-    target = group[graph.pin].astype(np.int64)
-    of_net = np.repeat(np.arange(graph.num_nets), np.diff(graph.net_start))
-    of_net, pin = np.divmod(distinct((of_net * number + target)[target >= 0]), number)
-    length = np.bincount(of_net, minlength=graph.num_nets)
-    long = length > 1
-    pin = pin[long[of_net]].astype(np.int32)
-    return _merged(length[long], pin, graph.net_weight[long], size, load)
+    from moeplace.formulations.partition.contract_kernels import contract_nets, nets_of_vertices
+
+    kept = group >= 0
+    # Sums of integers below 2^53 are exact in float64, and bincount is fast.
+    size, load = (
+        np.bincount(group[kept], weights=values[kept], minlength=number).astype(np.int64)
+        for values in (graph.size, graph.load)
+    )
+    random = np.random.default_rng(0)
+    code = random.integers(2**64, size=number, dtype=np.uint64)
+    order = random.permutation(graph.num_nets)
+    start = np.empty(graph.num_nets + 1, np.int64)
+    pins, weight = np.empty_like(graph.pin), np.empty_like(graph.net_weight)
+    slot = np.full(1 << max(1, 2 * graph.num_nets - 1).bit_length(), -1, np.int32)
+    nets = contract_nets(
+        graph.net_start, graph.pin, graph.net_weight, group, code, order, start, pins, weight, slot
+    )
+    start, pins, weight = start[: nets + 1], pins[: start[nets]].copy(), weight[:nets].copy()
+    vertex_start, net = np.zeros(number + 1, np.int64), np.empty(pins.size, np.int32)
+    nets_of_vertices(start, pins, vertex_start, net)
+    return Hypergraph(start.copy(), pins, weight, vertex_start, net, size, load)
 
 
 def thinned(graph: Hypergraph, nets: int) -> Hypergraph:
