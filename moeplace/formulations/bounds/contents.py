@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from moeplace.clock import monotonic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEVELS = ("ranks", "nodes")
 MOST_BYTES = 48 * 2**20  # of prices and multipliers, so that result files stay writable
 FEW_EXPERTS = 32  # up to which both bounds are tried: contents of few experts say less
-STEPS_PER_S = 4_000  # of branch and bound, that a time limit is turned into
+STEPS_PER_S = 10_000  # of branch and bound, that a time limit is turned into
 LOAD_SLACK = 1e-8  # how far a cap on loads may be exceeded by rounding
 
 
@@ -149,7 +149,7 @@ def _contents(
     rows = rows_of(problem, level, layer, None)
     part, steps = None, MOST_STEPS
     if limit_s is not None:
-        part, steps = 0.3 * limit_s, min(MOST_STEPS, int(STEPS_PER_S * limit_s))
+        part, steps = 0.4 * limit_s, min(MOST_STEPS, int(STEPS_PER_S * limit_s))
     return contents_bound(
         sets[layer], parts_of(problem, level), rows, time_limit_s=part, most_steps=steps
     )
