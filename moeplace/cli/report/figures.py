@@ -16,6 +16,7 @@ from moeplace.cli.report.coactivation import (
 from moeplace.cli.report.comparison import comparison_rows
 from moeplace.cli.report.figure_style import COLORS, new_axes, two_sided
 from moeplace.cli.report.figure_system import plot_map
+from moeplace.cli.report.gather import label_of
 from moeplace.cli.report.words import TERMS, UNITS
 from moeplace.errors import BackendMissingError, InputError, unknown_name
 from moeplace.files import atomic_write
@@ -41,8 +42,9 @@ def plot_terms(gathered: Gathered, axes: Axes | None = None) -> Axes:
     axes
         Where to draw; None makes a figure.
     """
-    axes = new_axes(7, 2.6) if axes is None else axes
-    scores = [*gathered.baselines.items(), (gathered.found.label, gathered.found.score)]
+    axes = new_axes(7, 3) if axes is None else axes
+    scores = [(label_of(k, gathered.document), v) for k, v in gathered.baselines.items()]
+    scores.append((gathered.found.label, gathered.found.score))
     start = np.zeros(len(scores))
     for term in TERMS:
         ms = np.array([getattr(score, f"{term}_s") for _, score in scores]) * 1e3
@@ -54,7 +56,7 @@ def plot_terms(gathered: Gathered, axes: Axes | None = None) -> Axes:
     axes.set_yticks(range(len(scores)), [name for name, _ in scores])
     axes.invert_yaxis()
     axes.set(xlabel="ms a step", title="Time of a step by term")
-    axes.legend(frameon=False, fontsize=8)
+    _legend(axes)
     return axes
 
 
@@ -83,10 +85,11 @@ def plot_layers(gathered: Gathered, view: str = "result", axes: Axes | None = No
         axes.bar(at, score.layer_objective, color=COLORS["compute"])
     if gathered.bound_layers is not None:
         bound = gathered.bound_layers * scale
+        axes.plot(at, bound, "_", color="white", markeredgewidth=3)
         axes.plot(at, bound, "_", color="black", label="proven bound")
     axes.set(xlabel="layer", ylabel="µs" if name == "time" else UNITS[name])
     axes.set_title(f"Layer by layer: {gathered.view(view).label}")
-    axes.legend(frameon=False, fontsize=8, ncols=4)
+    _legend(axes)
     return axes
 
 
@@ -201,7 +204,8 @@ def plot_help(gathered: Gathered, resolve_s: float = 0.0, axes: Axes | None = No
     """Draw what each change would do to the time per token."""
     from moeplace.cli.report.sensitivity import what_would_help
 
-    effects = [e for e in what_would_help(gathered, resolve_s) if e.per_token is not None]
+    known = [e for e in what_would_help(gathered, resolve_s) if e.per_token is not None]
+    effects = sorted(known, key=lambda effect: effect.per_token or 0.0)
     axes = new_axes(8, 1 + 0.32 * len(effects)) if axes is None else axes
     percent = [100 * (effect.per_token or 0.0) for effect in effects]
     shades = [COLORS["compute"] if change <= 0 else COLORS["combine"] for change in percent]
@@ -210,6 +214,19 @@ def plot_help(gathered: Gathered, resolve_s: float = 0.0, axes: Axes | None = No
     axes.axvline(0, color="black", linewidth=1)
     axes.set(xlabel="change of the time per token, %", title="What would help next")
     return axes
+
+
+def _legend(axes: Axes) -> None:
+    """Put the legend under the figure, where it covers no bar."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            frameon=False,
+            fontsize=8,
+            ncols=4,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.27),
+            borderaxespad=0.0,
+        )
 
 
 FIGURES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
