@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from moeplace import clock
+from moeplace.clock import cores, handed_over, kept, lose
 from moeplace.errors import BackendMissingError, InputError
 
 if TYPE_CHECKING:
@@ -100,14 +100,14 @@ class Pool:
         """Return ``[function(item) for item in items]``, worked out by the workers."""
         from joblib import delayed
 
-        if not clock.kept():
+        if not kept():
             found: list[Found] = self.parallel(delayed(function)(item) for item in items)
             return found
         items = list(items)  # made here, in order: they may hold what the clock says
         if self.elsewhere:
-            clock.lose("the clocks of other processes are not kept")
+            lose("the clocks of other processes are not kept")
             return list(self.parallel(delayed(function)(item) for item in items))
-        run = clock.handed_over(function)
+        run = handed_over(function)
         return list(self.parallel(delayed(run)(numbered) for numbered in enumerate(items)))
 
 
@@ -139,7 +139,7 @@ def available_cores() -> int:
     here = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         here = len(os.sched_getaffinity(0))
-    return clock.cores(here)
+    return cores(here)
 
 
 def _dask_client(address: str | None) -> Any:
