@@ -15,6 +15,7 @@ from moeplace.cli.explain.serving import (
     explain_buffer,
     explain_gating,
     explain_plan,
+    explain_prefill_aware,
     explain_replay,
 )
 from moeplace.cli.explain.words import percent, sentence
@@ -230,6 +231,27 @@ def test_buffer():
     assert "95% of the throughput takes 8" in second
     assert "as asked for" in explain_buffer(document | {"advice": advice | {"kept": 0.96}})[1]
     assert "nothing is fetched" in explain_buffer(document | {"advice": advice | {"cache": 8}})[0]
+
+
+def test_prefill_aware():
+    """The largest gain, where it is least, and whether a spare slot pays."""
+    rows = [
+        {"ranks": 8, "batch": batch, "placement": name, "fitted_on": by, "redundant": spare}
+        | {"compute_gain": gain, "over_oracle": 0.1}
+        for batch, name, by, spare, gain in [
+            (1, "remap", "prefill", 0, 1.1),
+            (1, "best", "decode", 0, 9.0),
+            (64, "remap", "prefill", 0, 2.0),
+            (64, "dup", "prefill", 8, 2.5),
+        ]
+    ]
+    first, second = explain_prefill_aware({"rows": rows})
+    assert "2.50 times as fast on 8 ranks at 64 tokens (dup), 10% above the oracle" in first
+    assert first.endswith("least at 1 tokens on 8, 1.10.")
+    assert second.startswith("A redundant expert on each rank pays there: 2.50 times instead of 2")
+    rows[3]["compute_gain"] = 1.9
+    assert "does not pay" in explain_prefill_aware({"rows": rows})[1]
+    assert "no room" in explain_prefill_aware({"rows": rows[:3]})[1]
 
 
 def test_gating():

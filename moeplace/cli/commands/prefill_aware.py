@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeplace.cli.options import SEARCH, WHAT, WHERE, FormatOption, QuietOption
+from moeplace.cli.options import SEARCH, WHAT, WHERE, ExplainOption, FormatOption, QuietOption
 from moeplace.cli.output import Format, Output
 from moeplace.errors import InputError, UsageError
 
@@ -76,8 +76,10 @@ def prefill_aware(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Of the solver.", rich_help_panel=SEARCH)
+        int,
+        typer.Option("--seed", metavar="N", min=0, help="Of the solver.", rich_help_panel=SEARCH),
     ] = 0,
+    explain: ExplainOption = False,
     format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -136,7 +138,7 @@ def prefill_aware(
                     }
                     for row in found
                 ]
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "model": spec.name,
         "system": system.name,
@@ -146,6 +148,10 @@ def prefill_aware(
         "layers": second.num_layers,
         "rows": rows,
     }
+    if explain:
+        from moeplace.cli.explain.serving import explain_prefill_aware
+
+        document["explain"] = explain_prefill_aware(document)
     out.show(document, rows, lambda: _draw(document, out))
 
 

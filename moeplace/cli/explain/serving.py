@@ -125,6 +125,41 @@ def explain_buffer(document: Mapping[str, Any]) -> list[str]:
     return [sentence(first), sentence(second)]
 
 
+def explain_prefill_aware(document: Mapping[str, Any]) -> list[str]:
+    """Return two sentences about placing by the prefill: what it gains, where, and spare slots."""
+    cases: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for row in document["rows"]:
+        cases.setdefault((row["ranks"], row["batch"]), []).append(row)
+    gains = {}
+    for case, rows in cases.items():
+        known = [row for row in rows if row["fitted_on"] == "prefill"]
+        gains[case] = max(known, key=lambda row: (row["compute_gain"], -row["redundant"]))
+    best = max(gains, key=lambda case: gains[case]["compute_gain"])
+    least = min(gains, key=lambda case: gains[case]["compute_gain"])
+    ranks, batch = best
+    row = gains[best]
+    first = (
+        f"knowing the prefill makes the expert kernels {times(row['compute_gain'])} times as fast "
+        f"on {ranks} ranks at {batch:,} tokens ({row['placement']}), "
+        f"{percent(max(0.0, row['over_oracle']))} above the oracle"
+    )
+    if least != best:
+        first += (
+            f"; least at {least[1]:,} tokens on {least[0]}, {times(gains[least]['compute_gain'])}"
+        )
+    spare = [r for r in cases[best] if r["fitted_on"] == "prefill" and r["redundant"]]
+    none = [r for r in cases[best] if r["fitted_on"] == "prefill" and not r["redundant"]]
+    if not spare or not none:
+        second = "there is no room for a redundant expert on each rank"
+    else:
+        with_spare, without = (max(r["compute_gain"] for r in rows) for rows in (spare, none))
+        more = with_spare / without - 1
+        verb = "pays" if more > SAME else "does not pay"
+        second = f"a redundant expert on each rank {verb} there: {times(with_spare)} times"
+        second += f" instead of {times(without)}"
+    return [sentence(first), sentence(second)]
+
+
 def explain_gating(document: Mapping[str, Any]) -> list[str]:
     """Return two sentences about gating: what padding costs, what the step then waits for."""
     rows = {row["gating"]: row for row in document["rows"]}
