@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 refresh = load_script(DOCS / "refresh_outputs.py")
-FAST = ("docs/tutorials/own-importer.md", "docs/tutorials/own-solver.md")
+FAST = ("docs/tutorials/own-importer.md",)
 REASONS = {
     "a benchmark",  # `make bench` runs it
     "fails, as shown",  # the block below it runs it and shows the error
@@ -25,6 +25,7 @@ REASONS = {
     "make",  # make calls itself in CI
     "needs a server",
     "needs data that is not shipped",
+    "passes by while a command runs",
     "takes minutes and writes the figure",
 }
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
