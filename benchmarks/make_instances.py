@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from moeplace.placement import Problem
 
 DATA = Path(library.__file__).with_name("data")
-EXACT = ("exact-cpsat", "exact-milp")
+EXACT = ("exact-milp", "exact-cpsat")
 HEADER = (
     "# Best known values and proven bounds, written by benchmarks/make_instances.py. The\n"
     "# placements are in best_known.npz; `moeplace instance check` scores them again.\n"

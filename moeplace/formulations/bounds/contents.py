@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHT_UNIT = 1 << 40  # all weights together, in whole numbers
 PRICE_UNIT = 1 << 30  # of prices as they are kept, in 32 bits
-MOST_EXPERTS, MOST_CAPACITY = 512, 16
+MOST_EXPERTS, MOST_CAPACITY = 160, 16  # beyond, searches do not end
 MOST_STEPS = 400_000  # of branch and bound
 CLOSE = 1e-3  # relative distance at which prices are good enough, and that the proof gives away
 BOX, WIDER, NARROWER, BEYOND = (
