@@ -52,6 +52,27 @@ def test_savings_are_what_faster_hardware_gives(part, hw, tokens, phase):
     assert saved == pytest.approx(score.step_time_s - again.step_time_s, rel=1e-9, abs=1e-15)
 
 
+def test_tokens_that_stay():
+    """Where tokens go on from their expert's rank, twice the link speed saves what is said."""
+    ids = np.argsort(np.random.default_rng(5).random((300, 2, 16)), axis=2)[:, :, :2]
+    trace = moeplace.RoutingTrace.from_arrays(ids, num_experts=16, layer_ids=(0, 1))
+    problem = moeplace.make_problem(
+        model=moeplace.load_model("phi-3.5-moe"),
+        system=moeplace.load_system("mesh:2x3"),
+        workload=moeplace.Workload.from_trace(trace, anchored=True),
+        phase="prefill",
+        dedup="rank",
+        execution="stay",
+    )
+    placement = contiguous(problem, Run(seed=0), None).placement
+    score = moeplace.evaluate(problem, placement)
+    limits = limits_of(problem, placement, score)
+    faster = problem.system.replace(link_GBps=2 * problem.system.link_GBps)
+    again = moeplace.evaluate(problem.replace(system=faster), placement)
+    assert limits.saved_s["link"] == pytest.approx(score.step_time_s - again.step_time_s, rel=1e-6)
+    assert limits.total_s == pytest.approx(score.step_time_s)
+
+
 def test_sentences_from_python():
     """`moeplace.explain_result` needs the result alone."""
     problem, _, _ = made("mesh:2x2", 4096, dedup="rank")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FASTER = 2.0  # what hardware is made faster by, one part at a time
 EVEN = 1e-9
+ENDLESS = 1e12
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def limits_of(problem: Problem, placement: Placement, score: Score) -> Limits:
             compute[name] += float(by_rank.max())
         mean = float(score.rank_load[layer].mean())
         hot += bool(float(share.max()) * pairs > mean * (1 + EVEN))
-    links_s = _link_seconds(problem, score)
+    links_s = _link_seconds(problem, placement, score)
     fixed_s = score.step_time_s - links_s - tokens_s - weights_s
     kernels = score.compute_s - layers * floor
     rates = problem.plan.topology.bandwidth_Bps
@@ -134,9 +135,18 @@ def _slot_costs(
     return read_s * activated, token_s * tile * tiles
 
 
-def _link_seconds(problem: Problem, score: Score) -> float:
+def _link_seconds(problem: Problem, placement: Placement, score: Score) -> float:
     """Return the seconds that bytes on the busiest links take, out and back, over all layers."""
+    from moeplace.placement import evaluate
+
     system = problem.system
+    if problem.execution == "stay" and not system.edges:
+        # Ways out and back differ in their routes: links without end leave what is no bytes.
+        endless = system.replace(
+            link_GBps=system.link_GBps * ENDLESS, nic_GBps=system.nic_GBps * ENDLESS
+        )
+        bare = evaluate(problem.replace(system=endless), placement)
+        return max(0.0, score.step_time_s - bare.step_time_s)
     alpha, factor = system.alpha_us[problem.phase], system.in_situ_factor
     out = factor * (score.link_bytes / problem.plan.topology.bandwidth_Bps).max(axis=1, initial=0)
     # Both ways share the latency of the longest route: what dispatch has beside its bytes.
