@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moeplace.formulations.partition.room import Room
 
 POPULATION = 8
-FOUNDING = 0.4  # share of the budget for independent partitions
+FOUNDING = 0.6  # share of the budget for independent partitions
 ALONE = 0.1  # share of later rounds that refine one partition
 NEWCOMER = 0.05  # share of later rounds that bring in an independent one
 

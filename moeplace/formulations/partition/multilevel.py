@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moeplace.formulations.partition.room import Room
 
 TOLERANCE = 0.25  # of the largest vertex: what a rank may be off by on a coarse level
-PASSES = 6  # of refinement on a level, at most
+PASSES = 3  # of refinement on a level, at most; more levels are worth more than more passes
 PATIENCE = 0.03  # moves without a better state before a pass ends, relative to the vertices
 SHRINK = 2.2  # vertices of a level over those of the next
 TRIES = 8  # partitions of the coarsest level

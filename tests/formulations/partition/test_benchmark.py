@@ -10,7 +10,8 @@ def test_without_the_other_partitioner_ours_stands_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("MOEPLACE_DATA", str(tmp_path))
     monkeypatch.setattr(case, "_engine", lambda: None)
     monkeypatch.setattr(case, "GRAPH_S", (0.01,))
+    monkeypatch.setattr(case, "SEEDS", (2,))
     shown = case.report(quick=True)
     assert case.MISSING in shown
     assert f"{case.TRACE} is not there" in shown
-    assert "| 4 parts | 0.01 | 2 |" in shown
+    assert "| 4 parts, 2 seeds | 0.01 | 2 |" in shown
