@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NEAR = 0.01  # values this close to the best are as good for a first look
+MOST_NAMES = 4  # of solvers in a sentence
 SAME = 0.0005
 BASELINES = ("contiguous", "random", "eplb", "eplb-global", "eplb-hierarchical", "round-robin")
 AXES = {
@@ -34,7 +35,7 @@ def explain_comparison(document: Mapping[str, Any]) -> list[str]:
     rows = [row for row in document["rows"] if row["keeps_rules"] and row["value"] is not None]
     if not rows:
         return ["No solver found a placement that keeps the rules."]
-    best = min(rows, key=lambda row: (row["value"], row["runtime_s"]))
+    best = min(rows, key=lambda row: row["value"])
     others = [row for row in rows if row["solver"] in BASELINES]
     others = [] if best["solver"] in BASELINES else others
     first = f"the best value here is that of {best['solver']}"
@@ -43,13 +44,14 @@ def explain_comparison(document: Mapping[str, Any]) -> list[str]:
         saved = 1 - best["value"] / rival["value"] if rival["value"] else 0.0
         beaten = f"{percent(saved)} below" if saved >= SAME else "no better than"
         first += f", {beaten} the best baseline, {rival['solver']}"
-    near = [row for row in rows if row["value"] <= best["value"] * (1 + NEAR)]
-    quick = min(near, key=lambda row: row["runtime_s"])
-    if quick["solver"] != best["solver"] and quick["runtime_s"] < best["runtime_s"]:
-        first += (
-            f"; {quick['solver']} comes within {percent(quick['value'] / best['value'] - 1)} of it "
-            f"in {quick['runtime_s']:.2g} s instead of {best['runtime_s']:.2g} s"
-        )
+    near = [
+        row["solver"]
+        for row in sorted(rows, key=lambda row: row["value"])
+        if row is not best and row["value"] <= best["value"] * (1 + NEAR)
+    ]
+    if near:
+        shown = listed(list(dict.fromkeys(near))[:MOST_NAMES])
+        first += f"; within {percent(NEAR)} of it: {shown}"
     return [sentence(first), sentence(_room(best["gap"], rows))]
 
 
