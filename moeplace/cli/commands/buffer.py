@@ -118,7 +118,10 @@ def buffer(
         ),
     ] = 0.95,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Of the random rule.", rich_help_panel=SEARCH)
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, help="Of the random rule.", rich_help_panel=SEARCH
+        ),
     ] = 0,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,

@@ -91,7 +91,9 @@ def gating(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option("--seed", metavar="N", min=0, help="Which experts are popular.", rich_help_panel=SEARCH),
+        typer.Option(
+            "--seed", metavar="N", min=0, help="Which experts are popular.", rich_help_panel=SEARCH
+        ),
     ] = 0,
     explain: ExplainOption = False,
     format: FormatOption = Format.table,

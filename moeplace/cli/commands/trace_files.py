@@ -108,9 +108,7 @@ def import_(
     workers = Workers(jobs, engine, scheduler)
     if estimate:
         out = Output(format, quiet)
-        show_estimate(
-            sources, from_, options, jobs, machines, size_GB, storage_GBps, part_mib, out
-        )
+        show_estimate(sources, from_, options, jobs, machines, size_GB, storage_GBps, part_mib, out)
         return
     if output is None:
         raise UsageError("give the trace a name with -o, or ask for an --estimate")
