@@ -329,3 +329,27 @@ def test_bad_replays_are_refused() -> None:
         replay(problem, other, ["static"])
     with pytest.raises(UsageError, match="cannot start"):
         start_table(bench_of(problem), windows.first().load, "middle")
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("layers", [4, 20])
+def test_timed_ways_are_scored_as_any_map(training, layers):
+    """Times before and after are the scorer's, moves the mover's, in threads or not."""
+    drift = Drift(layers=layers, experts=16, hot_share=0.6, hot_experts=4, memory=6.0)
+    model = MODEL.replace(moe_layers=tuple(range(layers)), num_layers=layers)
+    system = load_system("h100-sxm", 4)
+    problem, through = replay_problem(
+        model, system, drifting_windows(drift, 3, 1), redundant=8, slots_per_rank=6
+    )
+    bench = bench_of(problem, training=training)
+    load, later = (window.load for window in list(through)[::2])
+    table = eplb_table(problem, load, "global")
+    improver = Improver(bench)
+    way = improver.timed(later, table, worth=1e4, price_s=1e-3)
+    again, moves = improver.improved(later, table, worth=1e4, price_s=1e-3)
+    assert moves.any()
+    np.testing.assert_array_equal(way.table, again)
+    np.testing.assert_array_equal(way.moves, bench.mover.fetches(table, way.table).moved)
+    np.testing.assert_allclose(way.before_s, bench.scorer.times(later, table).total_s)
+    np.testing.assert_allclose(way.after_s, bench.scorer.times(later, way.table).total_s)
+    assert (way.after_s[moves == 0] == way.before_s[moves == 0]).all()
