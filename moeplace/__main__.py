@@ -1,12 +1,10 @@
-"""Start the command line: ``moeplace`` and ``python -m moeplace``."""
+"""``python -m moeplace``: the command line, where Ctrl-C may come before it is loaded."""
 
 from __future__ import annotations
 
-import os
 import sys
 
 INTERRUPTED = 130
-COMPLETE = "_MOEPLACE_COMPLETE"  # set by the shell when it wants words to complete with
 
 
 def main() -> None:
@@ -14,11 +12,7 @@ def main() -> None:
     try:
         from moeplace.cli.main import app
 
-        if COMPLETE in os.environ:
-            from moeplace.cli.completed_options import complete_options
-
-            complete_options(app)
-        app(prog_name="moeplace")
+        app()
     except KeyboardInterrupt:
         print("error: interrupted; nothing was written", file=sys.stderr)
         sys.exit(INTERRUPTED)

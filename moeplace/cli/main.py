@@ -48,6 +48,7 @@ from moeplace.errors import MoeplaceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+COMPLETE = "_MOEPLACE_COMPLETE"  # set by the shell when it wants words to complete with
 ARGUMENTS = "moeplace.arguments"  # where the context keeps the command line
 
 
@@ -144,7 +145,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
+class App(typer.Typer):
+    """The program; a shell that asks for words to complete gets those of every option."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command line, or answer a shell."""
+        if COMPLETE in os.environ:
+            from moeplace.cli.completed_options import complete_options
+
+            complete_options(self)
+        options.setdefault("prog_name", "moeplace")
+        return super().__call__(*arguments, **options)
+
+
+app = App(
     name="moeplace",
     cls=Program,
     help="Decide where the experts of a Mixture-of-Experts model live.",
