@@ -54,20 +54,29 @@ def volume_bound(problem: Problem, proofs: tuple[TouchProof, ...], effort: str) 
     if sources_matter(problem):
         if "ranks" in proven:
             away = np.maximum(proven["ranks"] - most_at_home(problem), 0.0)
-            named["partition"] = away * problem.tokens * shortest
+            named[theorem_of(proofs)] = away * problem.tokens * shortest
     else:
         linear = plan.uniform_use[0].sum(axis=0) if hops else plan.uniform_messages
         least = touch_bounds(problem)
-        for name, touches in {"spread LP": least, "partition": with_proofs(least, proofs)}.items():
-            if name == "partition" and not proofs:
-                continue
+        touched = {"spread LP": least}
+        if proofs:
+            touched[theorem_of(proofs)] = with_proofs(least, proofs)
+        for name, touches in touched.items():
             dual = spread_dual(problem, touches, None, linear)
             named[name] = problem.tokens * dual.least(touches)
         theorems["touched ranks: pairs and eigenvalues"] = float(least.ranks.mean())
     for proof in proofs:
-        theorems[f"touched {proof.level}: partition"] = float(proof.value.mean())
+        theorems[f"touched {proof.level}: {theorem_of((proof,))}"] = float(proof.value.mean())
     found = best_of(named)
     return replace(found, theorems={**found.terms, **theorems}, effort=effort, proofs=proofs)
+
+
+def theorem_of(proofs: tuple[TouchProof, ...]) -> str:
+    """Return which theorems the touches of proofs are from."""
+    contents = any(one is not None for proof in proofs for one in proof.contents)
+    pairs = any(one is not None for proof in proofs for one in proof.certificates)
+    names = [("contents of parts", contents), ("partition", pairs or not contents)]
+    return " and ".join(name for name, there in names if there)
 
 
 def with_proofs(touches: TouchBounds, proofs: tuple[TouchProof, ...]) -> TouchBounds:
@@ -123,13 +132,13 @@ def time_bound(problem: Problem, proofs: tuple[TouchProof, ...], effort: str) ->
         for name in alone
     }
     for proof in proofs:
-        theorems[f"touched {proof.level}: partition"] = float(proof.value.mean())
+        theorems[f"touched {proof.level}: {theorem_of((proof,))}"] = float(proof.value.mean())
     method = [f"compute: {compute.method}"]
     method.append(
         "communication: " + ("link averages" if matter else "spread LP / hottest replica")
     )
     if (better == 1).any():
-        method.append(f"touched {coupled[0].level} together with compute: partition")
+        method.append(f"touched {coupled[0].level} together with compute: {theorem_of(proofs)}")
     return Bound(
         float(layer_value.sum()),
         "; ".join(method),
