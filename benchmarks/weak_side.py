@@ -94,20 +94,24 @@ def _large(quick: bool) -> str:
             measured = [between(closest(sets, experts, cut.experts), cut)
                         for sets, experts in layers or ()]  # fmt: skip
             found, contents, pairs = np.array(measured).T
-            means = (f"{x.mean():.4f}" for x in (found, contents, pairs))
-            ratios = (np.mean(contents / found), np.mean(pairs / found))
-            rows.append((source, cut.name, str(len(measured)), *means,
-                         *(f"{ratio:.4f}" for ratio in ratios)))  # fmt: skip
+            figures = (found, contents, pairs, contents / found, pairs / found)
+            rows.append((source, cut.name, str(len(measured)), *map(_mean, figures)))
     note = (
         "Larger sub-instances, closest experts. Contents: bound by prices on experts against the "
         "contents of parts, which proves that what was found is nearly optimal; pairs: the bound "
-        "by partitions of tokens, which is the one that full instances get."
+        "by partitions of tokens, which is the one that full instances get. A dash: the search of "
+        "that proof was too long in a layer."
     )
     return f"{note}\n\n{table(LARGE_HEADERS, rows)}"
 
 
+def _mean(values: NDArray[np.float64]) -> str:
+    mean = float(values.mean())
+    return "-" if np.isnan(mean) else f"{mean:.4f}"
+
+
 def between(sets: TokenSets, cut: Cut) -> tuple[float, float, float]:
-    """Return best found, contents bound (0 if its search is too long) and bound by pairs."""
+    """Return best found, contents bound (NaN if its search is too long) and bound by pairs."""
     load = sets.load(cut.experts) / sets.weight.sum()
     shape = Parts(cut.experts, cut.parts, cut.capacity)
     rows: tuple[Rows, ...] = ()
@@ -122,7 +126,7 @@ def between(sets: TokenSets, cut: Cut) -> tuple[float, float, float]:
     proof = contents_bound(sets, shape, rows)
     return (
         found,
-        0.0 if proof is None else proof.value(shape),
+        np.nan if proof is None else proof.value(shape),
         touched_parts(sets, shape, rows).value,
     )
 
