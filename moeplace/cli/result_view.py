@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moeplace.cli.output import Output
+    from moeplace.formulations.result import Result
 
 HEADERS = (
     "",
@@ -19,12 +20,44 @@ HEADERS = (
     "copies/\ntoken",
     "hops/\ntoken",
 )
+BROKEN_SHOWN = 5
 TIMES = ("step_time_s", "dispatch_s", "compute_s", "combine_s")
 COUNTED = {
     "balance": "pairs on the fullest rank",
     "copies": "token copies",
     "hops": "link crossings",
 }
+
+
+def show_result(
+    found: Result,
+    document: dict[str, Any],
+    out: Output,
+    *,
+    with_map: bool = False,
+    map_layer: int | None = None,
+) -> None:
+    """Give out a result, with maps of the ranks if wanted, and the rules that it breaks."""
+    maps = []
+    if with_map or map_layer is not None:
+        from moeplace.cli.rank_map import map_document, rank_maps, title_of
+
+        maps = rank_maps(found, title_of(document), map_layer)
+        document["map"] = map_document(maps, map_layer)
+
+    def draw() -> None:
+        draw_result(document, out)
+        if maps:
+            from moeplace.cli.rank_map import draw_rank_maps
+
+            out.line()
+            draw_rank_maps(maps, found.problem.plan.topology, map_layer, out)
+
+    out.show(document, csv_rows(document), draw)
+    for broken in found.violations[:BROKEN_SHOWN]:
+        out.note(f"breaks a rule: {broken}")
+    if (more := len(found.violations) - BROKEN_SHOWN) > 0:
+        out.note(f"and {more} more; --format json lists all")
 
 
 def draw_result(result: Mapping[str, Any], out: Output) -> None:

@@ -28,6 +28,15 @@ READ_ERRORS = (
 )
 
 
+def member_names(path: Path) -> list[str] | None:
+    """Return what a zip archive says it holds, None if it is none or cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, *READ_ERRORS):
+        return None
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive whose declared content is of a sane size.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from moeplace.errors import InputError, UsageError
 from moeplace.files import atomic_write
+from moeplace.traces.archives import member_names
 from moeplace.traces.importers.registry import find_importer
 from moeplace.traces.io import load_trace, load_workload
 from moeplace.traces.shipped import shipped_workloads
@@ -211,11 +211,7 @@ def _holds_loads(path: str | Path, format: str | None) -> bool:
         return False  # load_trace tells what is wrong
     if importer.name != "npz":
         return importer.gives == "workload"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "load.npy" in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False
+    return "load.npy" in (member_names(Path(path)) or ())
 
 
 def _joined_name(names: Sequence[str]) -> str:

@@ -60,10 +60,13 @@ def test_gives_what_was_recorded(importer, sample):
     np.testing.assert_array_equal(ids, sample.expected)
 
 
+@pytest.mark.parametrize(
+    "importer",
+    [found for found in importers().values() if found.gives == "trace"],
+    ids=lambda found: found.name,
+)
 def test_units_give_the_same_trace(importer, sample):
-    """Read piece by piece, a recording holds the same tokens."""
-    if importer.gives != "trace":
-        pytest.skip("loads are read at once")
+    """Read piece by piece, a recording holds the same tokens; loads are read at once."""
     options = sample.options or ImportOptions()
     trace = importer.read_units(importer.units(sample.path, options), options)
     ids = np.where(trace.valid, trace.expert_ids.astype(int), -1)

@@ -77,7 +77,7 @@ def solve(
     from moeplace.cli.files import check_writable, write_json, write_placement
     from moeplace.cli.inputs import AUTO, build_problem
     from moeplace.cli.progress import Progress
-    from moeplace.cli.result_view import csv_rows, draw_result
+    from moeplace.cli.result_view import show_result
     from moeplace.cli.verification import inputs_of
 
     out = Output(format, quiet)
@@ -150,26 +150,7 @@ def solve(
         }
         certificate = certificate_of(found, inputs_of(problem_options, search))
         write_json({**document, "certificate": certificate}, result)
-    maps = []
-    if map_ or map_layer is not None:
-        from moeplace.cli.rank_map import map_document, rank_maps, title_of
-
-        maps = rank_maps(found, title_of(document), map_layer)
-        document["map"] = map_document(maps, map_layer)
-
-    def draw() -> None:
-        draw_result(document, out)
-        if maps:
-            from moeplace.cli.rank_map import draw_rank_maps
-
-            out.line()
-            draw_rank_maps(maps, found.problem.plan.topology, map_layer, out)
-
-    out.show(document, csv_rows(document), draw)
-    for broken in found.violations[:5]:
-        out.note(f"breaks a rule: {broken}")
-    if (more := len(found.violations) - 5) > 0:
-        out.note(f"and {more} more; --format json lists all")
+    show_result(found, document, out, with_map=map_, map_layer=map_layer)
     if found.limit == "interrupted":
         out.note("interrupted: this is the best placement found until then")
         raise typer.Exit(INTERRUPTED)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING
 
+from moeplace.traces.archives import member_names
 from moeplace.traces.npz import read_npz_trace as read
 
 if TYPE_CHECKING:
@@ -17,10 +17,8 @@ def recognizes(path: Path) -> bool:
     """Tell whether it is called .npz or is a zip archive of arrays."""
     if not path.is_file():
         return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+    names = member_names(path)
+    if names is None:
         return path.suffix == ".npz"
     if any("router_logits" in name for name in names):
         return False

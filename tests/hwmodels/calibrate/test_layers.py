@@ -21,8 +21,6 @@ OWN = Path(__file__).parents[3] / "benchmarks" / "gpu" / "results" / "h200"
 @pytest.mark.parametrize("own", [False, True])
 def test_layers_of_the_h200(own: bool, request: pytest.FixtureRequest) -> None:
     """Sweeps alone predict both regimes within 5 % in the median and rank placements."""
-    if own and not OWN.is_dir():
-        pytest.skip("measurements of benchmarks/gpu are not here")
     shared = None if own else request.getfixturevalue("shared_data")
     report = validate_layers(OWN if shared is None else shared / "measured" / "h200_ep_layer")
     assert not report.not_modelled
