@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NEVER = 1 << 60
 PROBE = 40_000  # steps of a search before its length is guessed
+HARD_FIRST = 6  # how much too long the guess may be: the hardest experts come first
+KINDS = 2  # of estimates of what a token is touched
 
 
 @njit(cache=True, nogil=True)
@@ -78,27 +80,120 @@ def _smallest(value: NDArray[np.int64], n: int, count: int, kept: NDArray[np.int
 
 
 @njit(cache=True, nogil=True)
-def _partners(
-    among: NDArray[np.int64],
+def _strongest(
+    common: NDArray[np.int64],
     n: int,
     count: int,
-    pair: NDArray[np.int64],
-    row: NDArray[np.int64],
     kept: NDArray[np.int64],
     most: NDArray[np.int64],
     fewer: NDArray[np.int64],
 ) -> None:
     """Write for each candidate what its `count` strongest partners share with it, and one less."""
     for a in range(n):
-        m = 0
+        held, least = 0, 0
         for b in range(n):
-            if b != a:
-                row[m] = -pair[among[a], among[b]]
-                m += 1
-        most[a] = -_smallest(row, m, count, kept)
-        fewer[a] = most[a]
-        if count > 0 and m >= count:
-            fewer[a] += kept[count - 1]
+            share = common[a, b]
+            if share <= least or b == a:
+                continue
+            if held < count:
+                held += 1
+            at = held - 1
+            while at > 0 and kept[at - 1] < share:
+                kept[at] = kept[at - 1]
+                at -= 1
+            kept[at] = share
+            if held == count:
+                least = kept[count - 1]
+        most[a] = 0
+        for i in range(held):
+            most[a] += kept[i]
+        fewer[a] = most[a] - kept[count - 1] if held == count else most[a]
+
+
+@njit(cache=True, nogil=True)
+def _rule_out(
+    left: int,
+    base: int,
+    below: int,
+    n: int,
+    cost: NDArray[np.int64],
+    paid: NDArray[np.int64],
+    shared: NDArray[np.int64],
+    open_: NDArray[np.bool_],
+    row: NDArray[np.int64],
+    kept: NDArray[np.int64],
+) -> int:
+    """Close candidates that no set of `left` of them can use to come below; return those open.
+
+    A token that such a set uses q times is touched once, which is at least
+    2q/(k + 1) − q(q − 1)/(k(k + 1)) for every k; all numbers are multiplied by k(k + 1).
+    """
+    open_[:n] = True
+    stay = n
+    for k in range(1, KINDS + 1):
+        scale = k * (k + 1)
+        for a in range(n):
+            row[a] = 2 * k * cost[a] - k * (k - 1) * paid[a] - shared[a]
+        total = scale * base + _smallest(row, n, left, kept)
+        if n < left or total >= scale * below:
+            return 0
+        last = kept[left - 1]
+        for a in range(n):
+            if open_[a] and row[a] > last and total + row[a] - last >= scale * below:
+                open_[a] = False
+                stay -= 1
+    return stay
+
+
+@njit(cache=True, nogil=True)
+def _seat(
+    order: NDArray[np.int64],
+    n: int,
+    before: int,
+    table: NDArray[np.int64],
+    common: NDArray[np.int64],
+) -> None:
+    """Put n of the candidates of a level, order[0], order[1], ..., in places 0, 1, ..."""
+    for i in range(table.shape[0]):
+        table[i, :n] = table[i][order[:n]]
+    pairs = common[:before, :before].copy()
+    for a in range(n):
+        for b in range(n):
+            common[a, b] = pairs[order[a], order[b]]
+
+
+@njit(cache=True, nogil=True)
+def _take(
+    expert: int,
+    start: NDArray[np.int64],
+    token_of: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weight: NDArray[np.int64],
+    hit: NDArray[np.int8],
+    place: NDArray[np.int64],
+    cost: NDArray[np.int64],
+    common: NDArray[np.int64],
+) -> None:
+    """Put an expert into the part: its tokens, if new, no longer count for the candidates."""
+    seats, m = np.zeros(ids.shape[1], np.int64), 0
+    for at in range(start[expert], start[expert + 1]):
+        token = token_of[at]
+        hit[token] += 1
+        if hit[token] > 1:
+            continue
+        m = 0
+        for i in range(ids.shape[1]):
+            if ids[token, i] < 0:
+                break
+            a = place[ids[token, i]]
+            if a < 0:
+                continue
+            cost[a] -= weight[token]
+            for j in range(m):
+                common[a, seats[j]] -= weight[token]
+                common[seats[j], a] -= weight[token]
+            seats[m] = a
+            m += 1
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +214,9 @@ def least_contents(
     """Return the least of `below` and touched − price over all sets of `size` experts.
 
     Branch and bound. With P chosen and r to come, each of them adds at least the weight of its
-    tokens that P does not touch, less half of what its r − 1 strongest partners share of it.
+    tokens that P does not touch, less half of what its r − 1 strongest partners share of it, or
+    what `_rule_out` makes of these numbers. A step with n candidates costs
+    O(n² + tokens of an expert · top_k); memory is `size` tables of (experts, experts).
 
     Parameters
     ----------
@@ -142,90 +239,93 @@ def least_contents(
     The least value, the steps made, and whether the search came to its end.
     """
     experts = price.size
-    lone, pair = lone - price, pair.copy()
+    table = np.zeros((size, 5, experts), np.int64)
+    common = np.zeros((size, experts, experts), np.int64)
+    table[0, 0], table[0, 1], table[0, 2], common[0] = np.arange(experts), lone - price, price, pair
+    order, row, kept, now, paid_then, shared_then = np.zeros((6, experts), np.int64)
+    open_, place = np.zeros(experts, np.bool_), np.full(experts, -1)
     hit = np.zeros(ids.shape[0], np.int8)
-    among, half, fewer = np.zeros((3, size + 1, experts), np.int64)
     chosen, number, value = np.zeros((3, size + 1), np.int64)
     used = np.zeros(size + 1)
-    row, kept = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
-    among[0], number[0] = np.arange(experts), experts
+    number[0] = experts
     level, steps, fresh, turn = 0, 0, True, better.shape[0] - 1
     while True:
         left, n = size - level, number[level]
+        among, cost, paid, most, fewer = table[level]
         if fresh:
             fresh = False
             steps += 1
             expected = steps * experts / max(1, experts - number[0])
-            if steps > most_steps or (steps > PROBE and expected > 2 * most_steps):
+            if steps > most_steps or (steps > PROBE and expected > HARD_FIRST * most_steps):
                 return below, steps, False
             if left == 2:
                 for a in range(n):
-                    one = among[level, a]
                     for b in range(a):
-                        other = among[level, b]
-                        total = value[level] + lone[one] + lone[other] - pair[one, other]
-                        if total < below and used[level] + use[one] + use[other] <= 1.0:
+                        total = value[level] + cost[a] + cost[b] - common[level, a, b]
+                        load = used[level] + use[among[a]] + use[among[b]]
+                        if total < below and load <= 1.0:
                             below = total
-                            for i in range(level):
-                                better[turn, i] = chosen[i]
-                            better[turn, level], better[turn, level + 1] = one, other
+                            better[turn, :level] = chosen[:level]
+                            better[turn, level], better[turn, level + 1] = among[a], among[b]
                             turn = turn - 1 if turn > 0 else better.shape[0] - 1
                 n = 0
-            else:
-                _partners(among[level], n, left - 1, pair, row, kept, half[level], fewer[level])
+            again = n > 0
+            while again:
+                _strongest(common[level], n, left - 1, kept, most, fewer)
+                stay = _rule_out(left, value[level], below, n, cost, paid, most, open_, row, kept)
+                again = left <= stay < n  # those left have fewer partners
+                m = 0
                 for a in range(n):
-                    half[level, a] = 2 * lone[among[level, a]] - half[level, a]
-                total = 2 * value[level] + _smallest(half[level], n, left, kept)
-                last, m = kept[left - 1], 0
-                for a in range(n):
-                    if total + max(0, half[level, a] - last) < 2 * below:
-                        among[level, m], half[level, m] = among[level, a], half[level, a]
-                        fewer[level, m] = fewer[level, a]
+                    if open_[a]:
+                        order[m] = a
                         m += 1
-                n = m
-                order = np.argsort(-half[level, :n])  # the last candidate comes first
-                for table in (among, half, fewer):
-                    row[:n] = table[level, :n]
-                    for a in range(n):
-                        table[level, a] = row[order[a]]
+                if again:
+                    _seat(order, stay, n, table[level], common[level])
+                n = stay
+            if n > 0:
+                by = np.argsort(most[:n] - 2 * cost[:n])  # the last candidate comes first
+                _seat(by, n, n, table[level], common[level])
             number[level] = n
         deeper = False
         while n >= left and not deeper:
-            total = 2 * value[level]
-            for a in range(n - left, n):
-                total += half[level, a]
-            if total >= 2 * below:
-                break
             n -= 1
-            one = among[level, n]
-            then = value[level] + lone[one]
+            one = among[n]
+            then, m = value[level] + cost[n], 0
             for a in range(n):
-                other = among[level, a]
-                row[a] = 2 * (lone[other] - pair[one, other]) - fewer[level, a]
-            total = 2 * then + _smallest(row, n, left - 1, kept)
-            if total >= 2 * below:
-                continue
-            last, m = kept[left - 2], 0
-            for a in range(n):
-                other = among[level, a]
-                fits = used[level] + use[one] + use[other] <= 1.0
-                if fits and total + max(0, row[a] - last) < 2 * below:
-                    among[level + 1, m] = other
+                if used[level] + use[one] + use[among[a]] <= 1.0:
+                    order[m], now[m] = a, cost[a] - common[level, n, a]
+                    paid_then[m], shared_then[m] = paid[a], fewer[a]
                     m += 1
-            deeper = m >= left - 1
-            if deeper:
-                number[level], chosen[level] = n, one
-                number[level + 1], value[level + 1] = m, then
-                used[level + 1] = used[level] + use[one]
+            stay = _rule_out(
+                left - 1, then, below, m, now, paid_then, shared_then, open_, row, kept
+            )
+            deeper = stay >= left - 1
         if deeper:
-            shift(chosen[level], 1, start, token_of, ids, weight, hit, lone, pair, True)
+            number[level], chosen[level] = n, one
+            value[level + 1], used[level + 1] = then, used[level] + use[one]
+            stay = 0
+            for i in range(m):
+                if open_[i]:
+                    order[stay] = order[i]
+                    stay += 1
+            number[level + 1] = stay
+            for i in range(stay):
+                a = order[i]
+                table[level + 1, :3, i] = table[level, :3, a]
+                place[among[a]] = i
+                for j in range(stay):
+                    common[level + 1, i, j] = common[level, a, order[j]]
             level += 1
+            _take(one, start, token_of, ids, weight, hit, place, table[level, 1], common[level])
+            for i in range(stay):
+                place[table[level, 0, i]] = -1
             fresh = True
         elif level == 0:
             return below, steps, True
         else:
             level -= 1
-            shift(chosen[level], -1, start, token_of, ids, weight, hit, lone, pair, True)
+            for at in range(start[chosen[level]], start[chosen[level] + 1]):
+                hit[token_of[at]] -= 1
 
 
 @njit(cache=True, nogil=True)

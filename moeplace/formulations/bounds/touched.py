@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.clock import monotonic
-from moeplace.formulations.bounds.contents import (
-    MOST_STEPS,
-    ContentsCertificate,
-    contents_bound,
-)
+from moeplace.formulations.bounds.contents import ContentsCertificate, contents_bound
 from moeplace.formulations.bounds.partition import Certificate, touched_parts
 from moeplace.formulations.bounds.relaxation import Parts, Rows
 
@@ -27,6 +23,7 @@ LEVELS = ("ranks", "nodes")
 MOST_BYTES = 48 * 2**20  # of prices and multipliers, so that result files stay writable
 FEW_EXPERTS = 32  # up to which both bounds are tried: contents of few experts say less
 STEPS_PER_S = 10_000  # of branch and bound, that a time limit is turned into
+PRICE_SHARE, SEARCH_SHARE = 0.4, 0.5  # of a time limit, for the two halves of a contents bound
 LOAD_SLACK = 1e-8  # how far a cap on loads may be exceeded by rounding
 
 
@@ -147,11 +144,12 @@ def _contents(
     if problem.redundant or sets is None:
         return None
     rows = rows_of(problem, level, layer, None)
-    part, steps = None, MOST_STEPS
-    if limit_s is not None:
-        part, steps = 0.4 * limit_s, min(MOST_STEPS, int(STEPS_PER_S * limit_s))
+    parts = parts_of(problem, level)
+    if limit_s is None:
+        return contents_bound(sets[layer], parts, rows)
+    steps = max(1, int(SEARCH_SHARE * STEPS_PER_S * limit_s))
     return contents_bound(
-        sets[layer], parts_of(problem, level), rows, time_limit_s=part, most_steps=steps
+        sets[layer], parts, rows, time_limit_s=PRICE_SHARE * limit_s, most_steps=steps
     )
 
 
