@@ -56,13 +56,12 @@ def proven_contents(
     expert, token = np.nonzero(uses.T)
     named = np.full(experts + 1, -1)
     named[order] = np.arange(experts)
-    alone = uses.T @ share - price[order]
     least, ended = cheapest_set(
         token.astype(np.int64),
         np.concatenate([[0], np.cumsum(np.bincount(expert, minlength=experts))]).astype(np.int64),
         named[tokens.ids].astype(np.int64),
         share,
-        alone,
+        price[order],
         np.ascontiguousarray(shared[np.ix_(order, order)]),
         use[order],
         size,

@@ -10,18 +10,97 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ESTIMATES = 2
+
 
 @njit(cache=True, nogil=True)
-def _lowest(value: NDArray[np.float64], count: int, without: int) -> float:
-    """Return the sum of the `count` smallest values, one left out, infinite if there are fewer."""
-    total = 0.0
-    order = np.argsort(value)
-    taken = 0
-    for at in order:
-        if at != without and taken < count:
-            total += value[at]
-            taken += 1
-    return total if taken == count else np.inf
+def _largest(
+    value: NDArray[np.float64], count: int, without: int, top: NDArray[np.float64]
+) -> float:
+    """Return the sum of the `count` largest positive values, one left out."""
+    top[:count] = 0.0
+    for a in range(value.size):
+        if a == without or value[a] <= top[count - 1]:
+            continue
+        i = count - 1
+        while i > 0 and top[i - 1] < value[a]:
+            top[i] = top[i - 1]
+            i -= 1
+        top[i] = value[a]
+    return top[:count].sum()
+
+
+@njit(cache=True, nogil=True)
+def _possible(
+    limit: float,
+    base: float,
+    count: int,
+    touched: NDArray[np.float64],
+    paid: NDArray[np.float64],
+    shared: NDArray[np.float64],
+    alive: NDArray[np.bool_],
+) -> int:
+    """Mark which experts a completion by `count` of them below the limit can use; count them.
+
+    For every k ≥ 1 the union of sets is at least 2/(k + 1) of their sizes less 2/(k(k + 1)) of
+    what pairs of them have in common; `shared` is at least what an expert and those chosen with
+    it have in common, and half of it is the expert's.
+    """
+    alive[:] = touched.size >= count
+    for k in range(1, ESTIMATES + 1):
+        if touched.size < count:
+            return 0
+        adds = touched * (2 / (k + 1)) - paid - shared / (k * (k + 1))
+        if count == 0:
+            continue
+        lowest = np.partition(adds, count - 1)[:count]
+        total = base + lowest.sum()
+        if total >= limit:
+            return 0
+        last = lowest.max()
+        for a in range(adds.size):
+            if adds[a] > last and total + adds[a] - last >= limit:
+                alive[a] = False
+    return int(alive.sum())
+
+
+@njit(cache=True, nogil=True)
+def _narrowed(
+    limit: float,
+    base: float,
+    count: int,
+    n: int,
+    open_: NDArray[np.int64],
+    touched: NDArray[np.float64],
+    common: NDArray[np.float64],
+    paid: NDArray[np.float64],
+    fewer: NDArray[np.float64],
+) -> int:
+    """Keep the experts that a set may still be completed with, those with most in common first.
+
+    `fewer` becomes what an expert has in common with its strongest partners but one.
+    """
+    partners, top = np.zeros(n), np.zeros(count)
+    alive = np.zeros(n, np.bool_)
+    while n >= count:
+        for a in range(n):
+            partners[a] = _largest(common[a, :n], count - 1, a, top)
+            fewer[a] = partners[a] - top[count - 2]
+        cost = paid[open_[:n]]
+        stay = _possible(limit, base, count, touched[:n], cost, partners[:n], alive[:n])
+        if stay < count:
+            break
+        kept = np.flatnonzero(alive[:n])
+        if stay == n:
+            kept = np.argsort(-partners[:n])
+        open_[:stay], touched[:stay], fewer[:stay] = open_[kept], touched[kept], fewer[kept]
+        before = common[:n, :n].copy()
+        for a in range(stay):
+            common[a, :stay] = before[kept[a]][kept]
+        if stay == n:
+            return n
+        n = stay
+    return 0
 
 
 @njit(cache=True, nogil=True)
@@ -30,7 +109,7 @@ def cheapest_set(
     first: NDArray[np.int64],
     experts_of: NDArray[np.int64],
     weight: NDArray[np.float64],
-    alone: NDArray[np.float64],
+    paid: NDArray[np.float64],
     shared: NDArray[np.float64],
     use: NDArray[np.float64],
     size: int,
@@ -39,9 +118,8 @@ def cheapest_set(
 ) -> tuple[float, bool]:
     """Return the least of `limit` and touched − price over sets of `size` experts within the cap.
 
-    Experts are numbered in the order in which they are chosen. A set is completed by r further
-    experts: each adds what `alone` says, at most half of what it shares with each of its r − 1
-    strongest partners is counted twice.
+    Each expert is tried first in turn and then left out. What an expert and the others to come
+    have in common is at most what its strongest partners among those still possible have.
 
     Parameters
     ----------
@@ -51,78 +129,87 @@ def cheapest_set(
         (tokens, k) experts with −1 pads.
     weight
         (tokens,) shares.
-    alone
-        (experts,) weight of its tokens less its price.
+    paid
+        (experts,) prices.
     shared
-        (experts, experts) weight of the tokens that use both.
+        (experts, experts) weight of the tokens that use both, zero diagonal.
     """
-    number = alone.size
-    costs = np.zeros((size + 1, number))
-    common = np.zeros((size + 1, number, number))
-    seen = np.zeros((size + 1, weight.size), np.bool_)
-    open_ = np.zeros((size + 1, number), np.int64)
-    count, place = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
+    experts = paid.size
+    open_ = np.zeros((size, experts), np.int64)
+    touched, fewer = np.zeros((size, experts)), np.zeros((size, experts))
+    common = np.zeros((size, experts, experts))
+    count, place = np.zeros(size, np.int64), np.zeros(size, np.int64)
     total, used = np.zeros(size + 1), np.zeros(size + 1)
-    costs[0], common[0] = alone, shared
-    open_[0], count[0] = np.arange(number), number
+    taken = np.zeros(size, np.int64)
+    seen = np.full(weight.size, size, np.int64)  # level of the first expert of the set it uses
+    alive = np.zeros(experts, np.bool_)
+    seat, there = np.full(experts, -1), np.zeros(experts_of.shape[1], np.int64)
+    open_[0], common[0], count[0] = np.arange(experts), shared, experts
+    for expert in range(experts):
+        touched[0, expert] = weight[tokens[first[expert] : first[expert + 1]]].sum()
+    if size > 2:
+        count[0] = _narrowed(
+            limit, 0.0, size, experts, open_[0], touched[0], common[0], paid, fewer[0]
+        )
     level, steps = 0, 0
-    while level >= 0:
-        if place[level] >= count[level]:
+    while True:
+        at, n = place[level], count[level]
+        if at >= n:
             level -= 1
+            if level < 0:
+                return limit, True
+            for token in tokens[first[taken[level]] : first[taken[level] + 1]]:
+                if seen[token] == level:
+                    seen[token] = size
             continue
-        expert = open_[level, place[level]]
         place[level] += 1
-        left = size - level - 1
-        value = total[level] + costs[level, expert]
+        expert, left = open_[level, at], size - level - 1
+        value = total[level] + touched[level, at] - paid[expert]
         load = used[level] + use[expert]
-        if load > 1.0:
+        fits = np.arange(at + 1, n)
+        fits = fits[load + use[open_[level, at + 1 : n]] <= 1.0]
+        here = touched[level][fits] - common[level, at][fits]
+        cost = paid[open_[level][fits]]
+        if left == 1:
+            if fits.size:
+                limit = min(limit, value + (here - cost).min())
             continue
-        if left == 0:
-            limit = min(limit, value)
-            continue
-        rest = open_[level, place[level] : count[level]]
-        if rest.size < left:
+        mark = alive[: fits.size]
+        if _possible(limit, value, left, here, cost, fewer[level][fits], mark) < left:
             continue
         steps += 1
         if steps > most_steps:
             return limit, False
-        here = np.zeros(rest.size)
-        for a in range(rest.size):
-            here[a] = costs[level, rest[a]] - common[level, expert, rest[a]]
-        if left == 1:
-            for a in range(rest.size):
-                if load + use[rest[a]] <= 1.0:
-                    limit = min(limit, value + here[a])
-            continue
-        for a in range(rest.size):
-            row = np.zeros(rest.size)
-            for b in range(rest.size):
-                row[b] = -common[level, rest[a], rest[b]]
-            here[a] += 0.5 * _lowest(row, left - 1, a)
-        if value + _lowest(here, left, -1) >= limit:
-            continue
-        below = level + 1
-        kept = 0
-        for a in range(rest.size):
-            if value + here[a] + _lowest(here, left - 1, a) < limit:
-                open_[below, kept] = rest[a]
-                kept += 1
-        if kept < left:
-            continue
-        costs[below], common[below] = costs[level], common[level]
-        seen[below] = seen[level]
-        for at in range(first[expert], first[expert + 1]):
-            token = tokens[at]
-            if seen[level, token]:
+        fits = fits[mark]
+        below, m = level + 1, fits.size
+        open_[below, :m] = open_[level][fits]
+        touched[below, :m] = touched[level][fits]
+        for i in range(m):
+            common[below, i, :m] = common[level, fits[i]][fits]
+            seat[open_[below, i]] = i
+        taken[level] = expert
+        for token in tokens[first[expert] : first[expert + 1]]:
+            if seen[token] < size:
                 continue
-            seen[below, token] = True
+            seen[token] = level
+            k = 0
             for one in experts_of[token]:
-                if one >= 0:
-                    costs[below, one] -= weight[token]
-                    for other in experts_of[token]:
-                        if other >= 0 and other != one:
-                            common[below, one, other] -= weight[token]
-        count[below], place[below] = kept, 0
-        total[below], used[below] = value, load
+                if one < 0 or seat[one] < 0:
+                    continue
+                a = seat[one]
+                touched[below, a] -= weight[token]
+                for j in range(k):
+                    common[below, a, there[j]] -= weight[token]
+                    common[below, there[j], a] -= weight[token]
+                there[k] = a
+                k += 1
+        for i in range(m):
+            seat[open_[below, i]] = -1
+        total[below], used[below], place[below] = value, load, 0
+        if left > 2:
+            m = _narrowed(
+                limit, value, left, m, open_[below], touched[below], common[below], paid,
+                fewer[below],
+            )  # fmt: skip
+        count[below] = m
         level = below
-    return limit, True
