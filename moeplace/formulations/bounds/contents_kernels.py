@@ -126,7 +126,8 @@ def _rule_out(
     """Close candidates that no set of `left` of them can use to come below; return those open.
 
     A token that such a set uses q times is touched once, which is at least
-    2q/(k + 1) − q(q − 1)/(k(k + 1)) for every k; all numbers are multiplied by k(k + 1).
+    2q/(k + 1) − q(q − 1)/(k(k + 1)) for every k (Dawson & Sankoff, Proc. Amer. Math. Soc. 18,
+    1967); all numbers are multiplied by k(k + 1).
     """
     open_[:n] = True
     stay = n

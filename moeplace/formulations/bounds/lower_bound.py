@@ -47,7 +47,8 @@ def lower_bound(
         ``fast`` takes a second or so. ``strong`` also looks for prices on the contents of parts
         (:func:`~moeplace.formulations.bounds.contents.contents_bound`), or solves the doubly
         nonnegative relaxation of :func:`~moeplace.formulations.bounds.partition.touched_parts`,
-        for each layer: 1 to 100 s a layer, with a certificate that :func:`moeplace.verify` checks.
+        for each layer: seconds a layer, minutes with hundreds of experts, with a certificate that
+        :func:`moeplace.verify` checks.
     time_limit_s
         Seconds for ``strong``; it stops anywhere and is a bound all the same.
     on_layer

@@ -19,6 +19,7 @@ from moeplace.formulations.bounds.contents_kernels import least_contents
 from moeplace.formulations.bounds.partition import touched_parts
 from moeplace.formulations.bounds.relaxation import Parts, Rows
 from moeplace.formulations.verify.contents_check import proven_contents
+from moeplace.formulations.verify.contents_kernels import cheapest_set
 from moeplace.placement import make_problem
 from moeplace.traces import TokenSets
 from tests.reference.brute_force import optimum
@@ -104,6 +105,35 @@ def test_branch_and_bound_finds_the_least_set():
             best = [s for s in better.tolist() if s[0] >= 0]
             assert found in [one.touched(s) - int(price[s].sum()) for s in best]
         assert least_contents(price, use, size, -(1 << 45), *arguments)[0] == -(1 << 45)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
+def test_tokens_that_use_most_of_a_part(size):
+    """Tokens of topics, six experts each: both searches find the least over all sets."""
+    rng = np.random.default_rng(size)
+    liking = 3.0 * (np.arange(14) // 7 == rng.integers(0, 2, 60)[:, None])
+    ids = np.argsort(-(liking + rng.gumbel(size=(60, 14))), axis=1)[:, :6].astype(np.int32)
+    sets = TokenSets(ids, rng.uniform(0.5, 2.0, 60))
+    one = Incidence(sets, 14)
+    price = rng.integers(0, 1 << 37, 14)
+    use = rng.uniform(0.0, 1.5 / size, 14)
+    values = [one.touched(s) - int(price[list(s)].sum()) for s in combinations(range(14), size)
+              if use[list(s)].sum() <= 1]  # fmt: skip
+    better = np.full((3, size), -1)
+    found, _, ended = least_contents(
+        price, use, size, 1 << 50, *one.tables, one.lone, one.pair, 10_000, better
+    )
+    assert ended
+    assert found == min(values)
+    share = sets.weight / sets.weight.sum()
+    expert, token = np.nonzero((ids[:, :, None] == np.arange(14)).any(axis=1).T)
+    again, done = cheapest_set(
+        token.astype(np.int64),
+        np.concatenate([[0], np.cumsum(np.bincount(expert, minlength=14))]).astype(np.int64),
+        ids.astype(np.int64), share, price / 2.0**40, one.pair / 2.0**40, use, size, 9.0, 10_000,
+    )  # fmt: skip
+    assert done
+    assert again == pytest.approx(min(values) / 2.0**40, abs=1e-9)
 
 
 def test_a_search_that_is_too_long_proves_nothing():
