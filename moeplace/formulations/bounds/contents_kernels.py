@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 NEVER = 1 << 60
 PROBE = 40_000  # steps of a search before its length is guessed
 HARD_FIRST = 6  # how much too long the guess may be: the hardest experts come first
+ROUNDING = 1e-12
 KINDS = 2  # of estimates of what a token is touched
 
 
@@ -147,6 +148,28 @@ def _rule_out(
 
 
 @njit(cache=True, nogil=True)
+def _lightest(
+    use: NDArray[np.float64],
+    among: NDArray[np.int64],
+    n: int,
+    count: int,
+    light: NDArray[np.float64],
+) -> float:
+    """Return the least that `count` of the candidates use of a cap; a little less by rounding."""
+    light[:count] = np.inf
+    for a in range(n):
+        here = use[among[a]]
+        if count == 0 or here >= light[count - 1]:
+            continue
+        at = count - 1
+        while at > 0 and light[at - 1] > here:
+            light[at] = light[at - 1]
+            at -= 1
+        light[at] = here
+    return light[:count].sum() * (1 - ROUNDING)
+
+
+@njit(cache=True, nogil=True)
 def _seat(
     order: NDArray[np.int64],
     n: int,
@@ -247,7 +270,7 @@ def least_contents(
     open_, place = np.zeros(experts, np.bool_), np.full(experts, -1)
     hit = np.zeros(ids.shape[0], np.int8)
     chosen, number, value = np.zeros((3, size + 1), np.int64)
-    used = np.zeros(size + 1)
+    used, light = np.zeros(size + 1), np.zeros(size)
     number[0] = experts
     level, steps, fresh, turn = 0, 0, True, better.shape[0] - 1
     while True:
@@ -292,8 +315,9 @@ def least_contents(
             n -= 1
             one = among[n]
             then, m = value[level] + cost[n], 0
+            room = 1.0 - used[level] - use[one] - _lightest(use, among, n, left - 2, light)
             for a in range(n):
-                if used[level] + use[one] + use[among[a]] <= 1.0:
+                if use[among[a]] <= room:
                     order[m], now[m] = a, cost[a] - common[level, n, a]
                     paid_then[m], shared_then[m] = paid[a], fewer[a]
                     m += 1
