@@ -73,7 +73,7 @@ BoundEffortOption = Annotated[
     typer.Option(
         "--bound-effort",
         metavar="E",
-        help="fast: a second or so; strong: 3 to 100 s a layer, with a certificate.",
+        help="fast: a second or so; strong: seconds to minutes a layer, with a certificate.",
         rich_help_panel=SEARCH,
     ),
 ]

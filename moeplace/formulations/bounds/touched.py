@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeplace.clock import monotonic
-from moeplace.formulations.bounds.contents import ContentsCertificate, contents_bound
+from moeplace.formulations.bounds.contents import (
+    MANY_EXPERTS,
+    ContentsCertificate,
+    contents_bound,
+)
 from moeplace.formulations.bounds.partition import Certificate, touched_parts
 from moeplace.formulations.bounds.relaxation import Parts, Rows
 
@@ -24,6 +28,7 @@ MOST_BYTES = 48 * 2**20  # of prices and multipliers, so that result files stay 
 FEW_EXPERTS = 32  # up to which both bounds are tried: contents of few experts say less
 STEPS_PER_S = 10_000  # of branch and bound, that a time limit is turned into
 PRICE_SHARE, SEARCH_SHARE = 0.4, 0.5  # of a time limit, for the two halves of a contents bound
+LEAST_OF_MANY = 1_000_000  # steps without which a search among many experts is not begun
 LOAD_SLACK = 1e-8  # how far a cap on loads may be exceeded by rounding
 
 
@@ -148,6 +153,8 @@ def _contents(
     if limit_s is None:
         return contents_bound(sets[layer], parts, rows)
     steps = max(1, int(SEARCH_SHARE * STEPS_PER_S * limit_s))
+    if parts.experts > MANY_EXPERTS and steps < LEAST_OF_MANY:
+        return None  # the time is better spent on partitions of tokens
     return contents_bound(
         sets[layer], parts, rows, time_limit_s=PRICE_SHARE * limit_s, most_steps=steps
     )
