@@ -72,6 +72,8 @@ CUTS = (
     Cut("closest", 15, 3),
 )
 LARGE_CUTS = (
+    Cut("closest", 32, 4),
+    Cut("closest", 32, 4, 1.05),
     Cut("closest", 64, 8),
     Cut("closest", 64, 8, 1.05),
     Cut("closest", 96, 12),
