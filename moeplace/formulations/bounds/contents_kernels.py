@@ -5,7 +5,7 @@ All costs are whole numbers, so that a search undoes what it did without roundin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -59,7 +59,7 @@ def shift(
 
 
 @njit(cache=True, nogil=True)
-def _smallest(value: NDArray[np.int64], n: int, count: int, kept: NDArray[np.int64]) -> int:
+def _smallest(value: NDArray[Any], n: int, count: int, kept: NDArray[Any]) -> Any:
     """Return the sum of the `count` smallest of n values and write them in order to `kept`."""
     held = 0
     for a in range(n):
@@ -74,10 +74,7 @@ def _smallest(value: NDArray[np.int64], n: int, count: int, kept: NDArray[np.int
             kept[at] = kept[at - 1]
             at -= 1
         kept[at] = value[a]
-    total = 0
-    for i in range(held):
-        total += kept[i]
-    return total
+    return kept[:held].sum()
 
 
 @njit(cache=True, nogil=True)
@@ -145,28 +142,6 @@ def _rule_out(
                 open_[a] = False
                 stay -= 1
     return stay
-
-
-@njit(cache=True, nogil=True)
-def _lightest(
-    use: NDArray[np.float64],
-    among: NDArray[np.int64],
-    n: int,
-    count: int,
-    light: NDArray[np.float64],
-) -> float:
-    """Return the least that `count` of the candidates use of a cap; a little less by rounding."""
-    light[:count] = np.inf
-    for a in range(n):
-        here = use[among[a]]
-        if count == 0 or here >= light[count - 1]:
-            continue
-        at = count - 1
-        while at > 0 and light[at - 1] > here:
-            light[at] = light[at - 1]
-            at -= 1
-        light[at] = here
-    return light[:count].sum() * (1 - ROUNDING)
 
 
 @njit(cache=True, nogil=True)
@@ -315,7 +290,8 @@ def least_contents(
             n -= 1
             one = among[n]
             then, m = value[level] + cost[n], 0
-            room = 1.0 - used[level] - use[one] - _lightest(use, among, n, left - 2, light)
+            lightest = _smallest(use[among[:n]], n, left - 2, light)  # of those still to come
+            room = 1.0 - used[level] - use[one] - lightest * (1 - ROUNDING)
             for a in range(n):
                 if use[among[a]] <= room:
                     order[m], now[m] = a, cost[a] - common[level, n, a]

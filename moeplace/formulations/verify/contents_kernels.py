@@ -40,19 +40,17 @@ def _possible(
     shared: NDArray[np.float64],
     alive: NDArray[np.bool_],
 ) -> int:
-    """Mark which experts a completion by `count` of them below the limit can use; count them.
+    """Mark which experts a completion by `count` ≥ 1 below the limit can use; count them.
 
     For every k ≥ 1 the union of sets is at least 2/(k + 1) of their sizes less 2/(k(k + 1)) of
     what pairs of them have in common; `shared` is at least what an expert and those chosen with
     it have in common, and half of it is the expert's.
     """
-    alive[:] = touched.size >= count
+    if touched.size < count:
+        return 0
+    alive[:] = True
     for k in range(1, ESTIMATES + 1):
-        if touched.size < count:
-            return 0
         adds = touched * (2 / (k + 1)) - paid - shared / (k * (k + 1))
-        if count == 0:
-            continue
         lowest = np.partition(adds, count - 1)[:count]
         total = base + lowest.sum()
         if total >= limit:
